@@ -1,0 +1,98 @@
+/**
+ * The codecs of record batches. gzip and zstd are Node's own; snappy and lz4 come from
+ * packages that are loaded when first used, and an application that uses neither
+ * never loads them.
+ *
+ * snappy is written in the framing of Java's library, as Kafka's clients do, and read with or without it. lz4 is the
+ * LZ4 frame format. Decompression never makes more than the bytes the caller allows.
+ */
+import { TidemarkError } from './errors.ts'
+
+export type CompressionName = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+
+/** Position = the number in a batch's attributes. */
+export const COMPRESSIONS: readonly CompressionName[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
+
+/** What one batch may decompress to when the caller does not say. */
+export const DECOMPRESSED_BYTES_MAX_DEFAULT: number = 64 * 1024 * 1024
+
+export function codecNumber(name: CompressionName): number {
+  const number = COMPRESSIONS.indexOf(name)
+  if (number < 0) throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`)
+  return number
+}
+
+/** Synchronous once loaded: batches are small, and a trip through the thread pool costs more than it frees. */
+export interface Codec {
+  compress(plain: Buffer): Buffer
+  /** Throws `CORRUPT_BATCH` for a broken stream, `LIMIT_EXCEEDED` for one that grows beyond `maxBytes`. */
+  decompress(packed: Buffer, maxBytes: number): Buffer
+}
+
+const loaded = new Map<CompressionName, Codec>()
+
+/** The codec when it is already loaded. */
+export function loadedCodec(name: CompressionName): Codec | undefined {
+  return loaded.get(name)
+}
+
+/** Loads a codec. Throws `UNSUPPORTED_COMPRESSION` when its package is missing. */
+export async function loadCodec(name: CompressionName): Promise<Codec> {
+  const present = loaded.get(name)
+  if (present !== undefined) return present
+  const codec = guarded(name, await openCodec(name))
+  loaded.set(name, codec)
+  return codec
+}
+
+/** The codec of a batch's attributes. Throws `UNSUPPORTED_COMPRESSION` for a number nobody gave a meaning. */
+export function compressionOfNumber(number: number): CompressionName {
+  const name = COMPRESSIONS[number]
+  if (name === undefined) throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression codec ${number} is unknown`)
+  return name
+}
+
+async function openCodec(name: CompressionName): Promise<Codec> {
+  switch (name) {
+    case 'none':
+      return { compress: (plain) => plain, decompress: (packed) => packed }
+    case 'gzip': {
+      const { gzipSync, gunzipSync } = await import('node:zlib')
+      return { compress: (plain) => gzipSync(plain), decompress: (packed, maxBytes) => gunzipSync(packed, { maxOutputLength: maxBytes }) }
+    }
+    case 'zstd': {
+      const { zstdCompressSync, zstdDecompressSync } = await import('node:zlib')
+      return { compress: (plain) => zstdCompressSync(plain), decompress: (packed, maxBytes) => zstdDecompressSync(packed, { maxOutputLength: maxBytes }) }
+    }
+    case 'snappy': {
+      const { openSnappy } = await import('./compression-snappy.ts')
+      return openSnappy()
+    }
+    case 'lz4': {
+      const { openLz4 } = await import('./compression-lz4.ts')
+      return openLz4()
+    }
+    default:
+      throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`)
+  }
+}
+
+/** Every failure of a library as one of ours. */
+function guarded(name: CompressionName, codec: Codec): Codec {
+  return {
+    compress: (plain) => codec.compress(plain),
+    decompress(packed, maxBytes) {
+      try {
+        return codec.decompress(packed, maxBytes)
+      } catch (error) {
+        if (TidemarkError.is(error)) throw error
+        if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(name, maxBytes)
+        throw new TidemarkError('CORRUPT_BATCH', `a ${name} stream cannot be decompressed: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+      }
+    },
+  }
+}
+
+export function tooLarge(name: CompressionName, maxBytes: number): TidemarkError {
+  return new TidemarkError('LIMIT_EXCEEDED', `a ${name} stream decompresses to more than ${maxBytes} bytes`)
+}
