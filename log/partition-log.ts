@@ -122,6 +122,8 @@ export class PartitionLog {
   #flushWanted = false
   /** Held while the active file has bytes that are not synced, so that the handle that wrote them syncs them. */
   #dirtyLease: FileLease | undefined
+  /** A write is under way; the lease is needed for the sync that follows it. */
+  #isWriting = false
   #unflushedBytes = 0
   #bytesSinceCheckpoint = 0
   #isCheckpointDue: boolean
@@ -395,11 +397,16 @@ export class PartitionLog {
     const position = segment.sizeBytes
     const group = this.#takeGroup(this.#config.segmentBytes - position)
     const last = group.at(-1) as PendingWrite
-    this.#dirtyLease ??= await segment.leaseLog()
-    await this.#dirtyLease.handle.write(
-      group.map(({ buffer }) => buffer),
-      position,
-    )
+    this.#isWriting = true
+    try {
+      this.#dirtyLease ??= await segment.leaseLog()
+      await this.#dirtyLease.handle.write(
+        group.map(({ buffer }) => buffer),
+        position,
+      )
+    } finally {
+      this.#isWriting = false
+    }
     if (this.#parts.health.failure !== undefined) return
     this.#noteWritten(segment, group, position, last.endOffset)
     if (this.#config.durability === 'fsync' || this.#flushWanted || this.#unflushedBytes > BACKGROUND_FLUSH_BYTES) this.#startFlusher()
@@ -498,7 +505,9 @@ export class PartitionLog {
   }
 
   #startFlusher(): void {
-    if (this.#flusher !== undefined || this.#flushedOffset >= this.#writtenOffset || this.#dirtyLease === undefined) return
+    if (this.#flusher !== undefined || this.#flushedOffset >= this.#writtenOffset) return
+    if (this.#parts.health.failure !== undefined) return
+    invariant(this.#dirtyLease !== undefined, 'what is written and not flushed has its file open')
     this.#flusher = this.#runFlusher(this.#dirtyLease).finally(() => {
       this.#flusher = undefined
     })
@@ -517,7 +526,7 @@ export class PartitionLog {
         this.#unflushedBytes -= bytes
         this.#listener.advanced()
       } while (this.#flushedOffset < this.#writtenOffset && (this.#config.durability === 'fsync' || this.#flushWanted))
-      if (this.#flushedOffset === this.#writtenOffset && this.#dirtyLease === lease) {
+      if (this.#flushedOffset === this.#writtenOffset && this.#dirtyLease === lease && !this.#isWriting) {
         this.#dirtyLease = undefined
         lease.release()
         if (this.#pending.length === 0) this.#flushWanted = false
