@@ -1,0 +1,70 @@
+/**
+ * The metadata of a cluster as an immutable value: what all records up to `version` amount to.
+ *
+ * The same records give the same image on every node. Applying a record makes a new image that shares everything
+ * untouched with the old one.
+ */
+import { type TopicConfig } from '../../protocol/topic-config.ts'
+
+export interface NodeMetadata {
+  readonly nodeId: number
+  readonly incarnationId: string
+  readonly directoryId: string
+  readonly host: string
+  readonly port: number
+  readonly rack: string
+  readonly version: string
+  readonly roles: readonly string[]
+}
+
+export interface PartitionMetadata {
+  readonly replicas: readonly number[]
+  readonly isr: readonly number[]
+  /** -1: none. */
+  readonly leader: number
+  readonly leaderEpoch: number
+  readonly partitionEpoch: number
+}
+
+export interface TopicMetadata {
+  readonly name: string
+  readonly topicId: string
+  readonly internal: boolean
+  /** Settings that differ from their default, as written. */
+  readonly configs: Readonly<Record<string, string>>
+  /** All settings, parsed. */
+  readonly config: TopicConfig
+  /** By number, without gaps. */
+  readonly partitions: readonly PartitionMetadata[]
+}
+
+export interface MetadataImage {
+  /** Offset of the last batch applied, plus one; 0 before the first. */
+  readonly version: number
+  /** Empty before the first record. */
+  readonly clusterId: string
+  readonly featureLevel: number
+  readonly nodes: ReadonlyMap<number, NodeMetadata>
+  readonly topics: ReadonlyMap<string, TopicMetadata>
+  readonly topicNamesById: ReadonlyMap<string, string>
+  /** Producer ids below are taken. */
+  readonly nextProducerId: number
+}
+
+/** What a batch changed. */
+export interface MetadataDelta {
+  /** Created or changed, as they are now. */
+  readonly changedTopics: readonly TopicMetadata[]
+  /** As they were. */
+  readonly removedTopics: readonly TopicMetadata[]
+}
+
+export const EMPTY_IMAGE: MetadataImage = Object.freeze({
+  version: 0,
+  clusterId: '',
+  featureLevel: 0,
+  nodes: new Map(),
+  topics: new Map(),
+  topicNamesById: new Map(),
+  nextProducerId: 0,
+})
