@@ -17,8 +17,9 @@ export function toErrorDetail(error: TidemarkError): ErrorDetail {
 
 /** A code that only a newer node knows becomes `INTERNAL`, with its name in the message and its retriability kept. */
 export function fromErrorDetail(detail: ErrorDetail, outcome?: Outcome): TidemarkError {
-  const isKnown = isErrorCode(detail.code)
-  return new TidemarkError(isKnown ? detail.code : 'INTERNAL', isKnown ? detail.message : `${detail.code}: ${detail.message}`, {
+  const { code } = detail
+  const [known, message]: [ErrorCode, string] = isErrorCode(code) ? [code, detail.message] : ['INTERNAL', `${code}: ${detail.message}`]
+  return new TidemarkError(known, message, {
     retriable: detail.retriable,
     retryAfterMs: detail.retryAfterMs || undefined,
     leader: detail.leader,

@@ -60,7 +60,7 @@ export type FetchRequestMessage = FetchRequest
 
 const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
-const NO_BYTES = Buffer.alloc(0)
+const NO_BYTES: Buffer = Buffer.alloc(0)
 
 export function encodeProduceRequest(message: ProduceRequestMessage): Buffer {
   const pieces: Uint8Array[] = []
@@ -103,10 +103,10 @@ export function decodeProduceRequest(bytes: Buffer): ProduceRequestMessage {
 function decodePartitionProduce(bytes: Buffer): PartitionProduceMessage {
   const reader = new BinaryReader(bytes)
   let topic = ''
-  let topicId = NO_BYTES
+  let topicId: Buffer = NO_BYTES
   let partition = 0
   let leaderEpochPlusOne = 0
-  let batch = NO_BYTES
+  let batch: Buffer = NO_BYTES
   while (reader.pos < bytes.length) {
     const [field, wire] = reader.tag()
     if (field === 1 && wire === WIRE.bytes) topic = reader.string()

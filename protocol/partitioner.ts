@@ -20,7 +20,7 @@ export function partitionForKey(partitioner: PartitionerName, key: Buffer, parti
 
 /** The package hashes the low byte of each character, so a latin1 string shows it the bytes as they are. */
 export function murmur3(key: Buffer): number {
-  return murmurHash3.x86.hash32(key.latin1Slice())
+  return murmurHash3.x86.hash32(key.toString('latin1'))
 }
 
 export function murmur2(key: Buffer): number {

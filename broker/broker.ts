@@ -1,0 +1,150 @@
+/**
+ * What the operations of a node share: its partitions, its budgets, its parked fetches and its view
+ * of the cluster. Built once by `server.ts`; knows no transport.
+ */
+import type { Controller } from '../controller/controller.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { ByteBudget } from './backpressure.ts'
+import type { ConfigSourceEntry, NodeConfig } from './config.ts'
+import { Counters } from './counters.ts'
+import type { Partition } from './partition.ts'
+import type { PartitionRegistry } from './partition-registry.ts'
+import { ProducerIds } from './producer-ids.ts'
+import { Purgatory } from './purgatory.ts'
+import { ResponseMemory } from './response-memory.ts'
+
+/** How often acknowledgements that wait are checked against their deadlines. Only while some wait. */
+const ACK_SWEEP_MS = 1000
+
+/** Unsent answers of all connections together, as a multiple of the largest answer. */
+const RESPONSE_MEMORY_FACTOR = 16
+
+/** What the port knows of its connections. */
+export interface PortStats {
+  readonly connectionCount: number
+  readonly refusedCount: number
+  readonly unknownCount: number
+}
+
+export type ServingState = 'starting' | 'serving' | 'stopping'
+
+export class Broker {
+  readonly runtime: Runtime
+  readonly config: NodeConfig
+  /** Where each setting comes from, for `DescribeConfigs`. */
+  readonly configEntries: readonly ConfigSourceEntry[]
+  /** Of the package. */
+  readonly version: string
+  readonly portStats: () => PortStats
+  /** Why the data directory was taken out of service, if it was. */
+  readonly storageFailure: () => TidemarkError | undefined
+  readonly controller: Controller
+  readonly partitions: PartitionRegistry
+  readonly purgatory: Purgatory
+  readonly producerIds: ProducerIds
+  readonly produceBudget: ByteBudget
+  readonly responseMemory: ResponseMemory
+  readonly counters: Counters = new Counters()
+  readonly #connections = new Map<string, ByteBudget>()
+  readonly #waiting = new Set<Partition>()
+  readonly #drains = new Set<() => void>()
+  #ackSweep: Timer | undefined
+  #state: ServingState = 'starting'
+
+  constructor(parts: {
+    readonly runtime: Runtime
+    readonly config: NodeConfig
+    readonly configEntries: readonly ConfigSourceEntry[]
+    readonly version: string
+    readonly portStats: () => PortStats
+    readonly storageFailure: () => TidemarkError | undefined
+    readonly controller: Controller
+    /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
+    readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
+  }) {
+    const { runtime, config } = parts
+    this.runtime = runtime
+    this.config = config
+    this.configEntries = parts.configEntries
+    this.version = parts.version
+    this.portStats = parts.portStats
+    this.storageFailure = parts.storageFailure
+    this.controller = parts.controller
+    this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
+    this.purgatory = new Purgatory(runtime.clock, runtime.timers, config.limits.fetchParkedMax)
+    this.producerIds = new ProducerIds(parts.controller, config.nodeId)
+    this.produceBudget = new ByteBudget('produce bytes in flight on this node', config.limits.produceInflightBytesMax, runtime.clock, runtime.log)
+    this.responseMemory = new ResponseMemory(RESPONSE_MEMORY_FACTOR * config.limits.fetchBytesMax)
+  }
+
+  get state(): ServingState {
+    return this.#state
+  }
+
+  get isStopping(): boolean {
+    return this.#state === 'stopping'
+  }
+
+  /** From now on requests are served. */
+  serve(): void {
+    this.#state = 'serving'
+  }
+
+  /** From now on new requests are refused and parked ones answered. */
+  stopServing(): void {
+    this.#state = 'stopping'
+    this.purgatory.wakeAll()
+    for (const drain of [...this.#drains]) drain()
+  }
+
+  /** Calls `drain` when the node stops, unless the result is called before: for what would otherwise stay open. */
+  onStop(drain: () => void): () => void {
+    this.#drains.add(drain)
+    return () => this.#drains.delete(drain)
+  }
+
+  /** Throws while the node does not serve. */
+  checkServing(): void {
+    if (this.#state === 'serving') return
+    if (this.#state === 'starting') throw new TidemarkError('UNAVAILABLE', 'the node is starting', { retryAfterMs: 100 })
+    throw new TidemarkError('SHUTTING_DOWN', undefined, { retryAfterMs: 500 })
+  }
+
+  /** The produce budget of a connection, by the name of its other end. */
+  connectionBudget(peer: string): ByteBudget {
+    let budget = this.#connections.get(peer)
+    if (budget === undefined) {
+      budget = new ByteBudget('produce bytes in flight on this connection', this.config.limits.produceInflightBytesPerConnectionMax, this.runtime.clock)
+      this.#connections.set(peer, budget)
+    }
+    return budget
+  }
+
+  /** The connection is gone; what it had in flight is still accounted for by the node and its partitions. */
+  connectionClosed(peer: string): void {
+    this.#connections.delete(peer)
+  }
+
+  close(): void {
+    this.stopServing()
+    this.purgatory.close()
+    this.#ackSweep?.cancel()
+    this.#ackSweep = undefined
+  }
+
+  #watchWaiters(partition: Partition): void {
+    this.#waiting.add(partition)
+    this.#ackSweep ??= this.runtime.timers.after(ACK_SWEEP_MS, () => this.#sweepWaiters())
+  }
+
+  #sweepWaiters(): void {
+    this.#ackSweep = undefined
+    const nowMs = this.runtime.clock.monotonic()
+    for (const partition of this.#waiting) {
+      partition.expireWaiters(nowMs)
+      if (!partition.isWaiting) this.#waiting.delete(partition)
+    }
+    if (this.#waiting.size > 0 && !this.isStopping) this.#ackSweep = this.runtime.timers.after(ACK_SWEEP_MS, () => this.#sweepWaiters())
+  }
+}

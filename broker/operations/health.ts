@@ -1,0 +1,50 @@
+/** What the node says of its own state: alive, ready, healthy, and why not. */
+import type { Broker } from '../broker.ts'
+
+export interface HealthReason {
+  /** Stable, for machines. */
+  readonly code: string
+  readonly message: string
+}
+
+export interface NodeHealth {
+  /** Requests are served. */
+  readonly isReady: boolean
+  /** Ready, and nothing is wrong. */
+  readonly isHealthy: boolean
+  readonly state: string
+  readonly nodeId: number
+  readonly clusterId: string
+  readonly version: string
+  readonly partitionCount: number
+  /** Empty when healthy. */
+  readonly reasons: readonly HealthReason[]
+}
+
+export function nodeHealth(broker: Broker): NodeHealth {
+  const isReady = broker.state === 'serving'
+  const reasons = [...stateReasons(broker), ...storageReasons(broker), ...partitionReasons(broker)]
+  return {
+    isReady,
+    isHealthy: isReady && reasons.length === 0,
+    state: broker.state,
+    nodeId: broker.config.nodeId,
+    clusterId: broker.controller.image.clusterId,
+    version: broker.version,
+    partitionCount: broker.partitions.count,
+    reasons,
+  }
+}
+
+function stateReasons(broker: Broker): HealthReason[] {
+  return broker.state === 'serving' ? [] : [{ code: 'NOT_SERVING', message: `the node is ${broker.state}` }]
+}
+
+function storageReasons(broker: Broker): HealthReason[] {
+  const failure = broker.storageFailure()
+  return failure === undefined ? [] : [{ code: failure.code, message: failure.message }]
+}
+
+function partitionReasons(broker: Broker): HealthReason[] {
+  return broker.partitions.failures().map(({ topic, partition, error }) => ({ code: error.code, message: `${topic}-${partition}: ${error.message}` }))
+}

@@ -1,0 +1,99 @@
+/** Questions about logs, and the removal of their oldest records. */
+import { toErrorDetail } from '../../protocol/error-wire.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import type {
+  DeleteRecordsPartition,
+  DeleteRecordsRequest,
+  DeleteRecordsResponse,
+  DeleteRecordsResult,
+  DescribeLogsRequest,
+  DescribeLogsResponse,
+  ListOffsetsPartition,
+  ListOffsetsRequest,
+  ListOffsetsResponse,
+  PartitionLogDescription,
+  PartitionOffset,
+} from '../../protocol/gen/tidemark/v1/log.ts'
+import { OffsetPosition } from '../../protocol/gen/tidemark/v1/log.ts'
+import type { Broker } from '../broker.ts'
+import type { Partition } from '../partition.ts'
+
+/** Partitions in one question. */
+const PARTITIONS_MAX = 10_000
+
+export async function listOffsets(broker: Broker, request: ListOffsetsRequest): Promise<ListOffsetsResponse> {
+  broker.checkServing()
+  checkCount(request.partitions.length)
+  const partitions = await Promise.all(
+    request.partitions.map(async (entry): Promise<PartitionOffset> => {
+      const nothing = { topic: entry.topic, partition: entry.partition, error: undefined, found: false, offset: 0, timestampMs: 0, leaderEpoch: 0 }
+      try {
+        const partition = broker.partitions.find(entry.topic, entry.partition, undefined)
+        partition.checkLeadership(entry.leaderEpochPlusOne === 0 ? undefined : entry.leaderEpochPlusOne - 1)
+        const found = await findOffset(partition, entry)
+        return { ...nothing, leaderEpoch: partition.leaderEpoch, ...(found && { found: true, ...found }) }
+      } catch (error) {
+        return { ...nothing, error: toErrorDetail(TidemarkError.from(error)) }
+      }
+    }),
+  )
+  return { partitions }
+}
+
+async function findOffset(partition: Partition, entry: ListOffsetsPartition): Promise<{ offset: number; timestampMs: number } | undefined> {
+  if (entry.target?.$case === 'timestampMs') return partition.log.offsetForTimestamp(entry.target.value, partition.highWatermark)
+  switch (entry.target?.value ?? OffsetPosition.EARLIEST) {
+    case OffsetPosition.EARLIEST:
+      return { offset: partition.log.logStartOffset, timestampMs: 0 }
+    case OffsetPosition.LATEST:
+      return { offset: partition.highWatermark, timestampMs: 0 }
+    case OffsetPosition.MAX_TIMESTAMP:
+      return partition.log.offsetOfMaxTimestamp(partition.highWatermark)
+    default:
+      throw new TidemarkError('INVALID_REQUEST', `unknown offset position ${String(entry.target?.value)}`)
+  }
+}
+
+export async function deleteRecords(broker: Broker, request: DeleteRecordsRequest): Promise<DeleteRecordsResponse> {
+  broker.checkServing()
+  checkCount(request.partitions.length)
+  const partitions = await Promise.all(
+    request.partitions.map(async (entry): Promise<DeleteRecordsResult> => {
+      const result = { topic: entry.topic, partition: entry.partition, error: undefined, logStartOffset: 0 }
+      try {
+        const partition = broker.partitions.find(entry.topic, entry.partition, undefined)
+        partition.checkLeadership(undefined)
+        return { ...result, logStartOffset: await partition.log.deleteRecordsBefore(newLogStart(partition, entry)) }
+      } catch (error) {
+        return { ...result, error: toErrorDetail(TidemarkError.from(error)) }
+      }
+    }),
+  )
+  return { partitions }
+}
+
+function newLogStart(partition: Partition, entry: DeleteRecordsPartition): number {
+  const { target } = entry
+  if (target === undefined || (target.$case === 'all' && !target.value)) {
+    throw new TidemarkError('INVALID_REQUEST', 'delete records needs an offset, or all')
+  }
+  if (target.$case === 'all') return partition.highWatermark
+  if (target.value > partition.highWatermark) {
+    throw new TidemarkError('OFFSET_OUT_OF_RANGE', `cannot delete below ${target.value}: the high watermark of ${partition.topic}-${partition.partition} is ${partition.highWatermark}`)
+  }
+  return target.value
+}
+
+export function describeLogs(broker: Broker, request: DescribeLogsRequest): DescribeLogsResponse {
+  broker.checkServing()
+  const wanted = request.topics.length === 0 ? broker.partitions.all() : request.topics.flatMap((topic) => broker.partitions.ofTopic(topic))
+  return { partitions: wanted.map(describePartition) }
+}
+
+function describePartition(partition: Partition): PartitionLogDescription {
+  return { topic: partition.topic, partition: partition.partition, error: undefined, highWatermark: partition.highWatermark, ...partition.log.describe() }
+}
+
+function checkCount(count: number): void {
+  if (count > PARTITIONS_MAX) throw new TidemarkError('LIMIT_EXCEEDED', `${count} partitions in one request, at most ${PARTITIONS_MAX} are allowed`)
+}

@@ -1,0 +1,118 @@
+/** Topics and settings: what goes through the controller, and what is read from its image. */
+import type { MetadataImage, TopicMetadata } from '../../controller/metadata/image.ts'
+import { toErrorDetail } from '../../protocol/error-wire.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import type {
+  CreateTopicsRequest,
+  CreateTopicsResponse,
+  DeleteTopicsRequest,
+  DeleteTopicsResponse,
+  DescribeClusterResponse,
+  DescribeTopicsRequest,
+  DescribeTopicsResponse,
+  GrowTopicsRequest,
+  GrowTopicsResponse,
+  NodeDescription,
+  TopicDescription,
+} from '../../protocol/gen/tidemark/v1/cluster.ts'
+import type { Broker } from '../broker.ts'
+
+/** Longest time a question for newer metadata is parked. */
+const METADATA_WAIT_MAX_MS = 300_000
+
+export function describeCluster(broker: Broker): DescribeClusterResponse {
+  const image = broker.controller.image
+  return {
+    clusterId: image.clusterId,
+    controllerId: broker.config.nodeId,
+    nodes: [...image.nodes.values()].map(describeNode),
+    metadataVersion: image.version,
+  }
+}
+
+export async function describeTopics(broker: Broker, request: DescribeTopicsRequest, signal: AbortSignal): Promise<DescribeTopicsResponse> {
+  broker.checkServing()
+  if (request.maxWaitMs > 0) {
+    await broker.controller.waitForVersion(request.afterVersion, { timeoutMs: Math.min(request.maxWaitMs, METADATA_WAIT_MAX_MS), signal })
+  }
+  if (broker.config.autoCreateTopics && !request.all) await createMissing(broker, request.topics)
+  const image = broker.controller.image
+  const topics = request.all ? [...image.topics.values()].sort(byName).map((topic) => describeTopic(topic)) : request.topics.map((name) => describeNamed(image, name))
+  const leaders = new Set(topics.flatMap((topic) => topic.partitions.map((partition) => partition.leader)))
+  const nodes = [...image.nodes.values()].filter((node) => leaders.has(node.nodeId)).map(describeNode)
+  return { metadataVersion: image.version, topics, nodes }
+}
+
+/** Answers once the partitions of the new topics can be written and read on this node. */
+export async function createTopics(broker: Broker, request: CreateTopicsRequest): Promise<CreateTopicsResponse> {
+  broker.checkServing()
+  const response = await broker.controller.createTopics(request)
+  await broker.partitions.settled()
+  return response
+}
+
+export async function deleteTopics(broker: Broker, request: DeleteTopicsRequest): Promise<DeleteTopicsResponse> {
+  broker.checkServing()
+  return broker.controller.deleteTopics(request)
+}
+
+export async function growTopics(broker: Broker, request: GrowTopicsRequest): Promise<GrowTopicsResponse> {
+  broker.checkServing()
+  const response = await broker.controller.growTopics(request)
+  await broker.partitions.settled()
+  return response
+}
+
+async function createMissing(broker: Broker, names: readonly string[]): Promise<void> {
+  const missing = names.filter((name) => !broker.controller.image.topics.has(name))
+  if (missing.length === 0) return
+  // A name that may not be created is reported as unknown by the description that follows.
+  await createTopics(broker, { topics: missing.map((name) => ({ name, partitions: 0, replicas: 0, configs: {} })), validateOnly: false })
+}
+
+function describeNamed(image: MetadataImage, name: string): TopicDescription {
+  const topic = image.topics.get(name)
+  return topic === undefined ? unknownTopic(name) : describeTopic(topic)
+}
+
+function unknownTopic(name: string): TopicDescription {
+  const error = toErrorDetail(new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(name)}`))
+  return { name, error, topicId: Buffer.alloc(0), internal: false, partitions: [], partitioner: '', replicas: 0, maxMessageBytes: 0, configs: {} }
+}
+
+function describeTopic(topic: TopicMetadata): TopicDescription {
+  return {
+    name: topic.name,
+    error: undefined,
+    topicId: Buffer.from(topic.topicId, 'base64url'),
+    internal: topic.internal,
+    partitions: topic.partitions.map((partition, number) => ({
+      partition: number,
+      leader: partition.leader,
+      leaderEpoch: partition.leaderEpoch,
+      replicas: [...partition.replicas],
+      isr: [...partition.isr],
+      partitionEpoch: partition.partitionEpoch,
+    })),
+    partitioner: topic.config.partitioner,
+    replicas: topic.partitions[0]?.replicas.length ?? 0,
+    maxMessageBytes: topic.config.maxMessageBytes,
+    configs: { ...topic.configs },
+  }
+}
+
+function describeNode(node: MetadataImage['nodes'] extends ReadonlyMap<number, infer Node> ? Node : never): NodeDescription {
+  return {
+    nodeId: node.nodeId,
+    host: node.host,
+    port: node.port,
+    rack: node.rack,
+    alive: true,
+    version: node.version,
+    roles: [...node.roles],
+  }
+}
+
+function byName(a: TopicMetadata, b: TopicMetadata): number {
+  return a.name < b.name ? -1 : 1
+}

@@ -1,0 +1,246 @@
+/**
+ * A node: builds the real parts, joins them and takes them apart again. The only place
+ * that does.
+ *
+ * Start: lock and open the data directory, listen, open the controller, register, open the
+ * partitions, serve. Until then the port answers `/livez`, and calls with a retriable UNAVAILABLE.
+ * Stop: refuse new work, finish what is in hand, close the logs, leave the mark of
+ * a clean shutdown last.
+ */
+import { type Controller, openController } from '../controller/controller.ts'
+import type { MetadataStore } from '../controller/metadata-store.ts'
+import { DataDir } from '../log/data-dir.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
+import { HealthService } from '../protocol/gen/grpc/health/v1/health.ts'
+import { encodeUuid } from '../protocol/ids.ts'
+import { logService } from '../protocol/log-codec.ts'
+import { VERSION } from '../protocol/version.ts'
+import { createDeferred } from '../runtime/deferred.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { Broker } from './broker.ts'
+import type { ConfigSourceEntry, NodeConfig } from './config.ts'
+import { PartitionRegistry } from './partition-registry.ts'
+import { RetentionLoop } from './retention-loop.ts'
+import { createClusterService } from './transport/grpc/cluster-service.ts'
+import { createGrpcServer, type GrpcServer } from './transport/grpc/grpc-server.ts'
+import { createHealthService } from './transport/grpc/health-service.ts'
+import { createLogService } from './transport/grpc/log-service.ts'
+import { createHttpServer, type HttpServer } from './transport/http/http-server.ts'
+import { Port } from './transport/port.ts'
+
+/** How long calls under way may go on once everything they wait for has been answered. */
+const CALL_GRACE_MS = 2000
+
+export interface RunningNode {
+  readonly nodeId: number
+  readonly clusterId: string
+  readonly host: string
+  readonly port: number
+  /** Resolves, with the reason, when the node can no longer do its work; the owner should close it and exit. */
+  readonly failed: Promise<Error>
+  /** Drains and stops. May be called more than once. */
+  close(): Promise<void>
+}
+
+export interface StartOptions {
+  /** Where each setting comes from, for `DescribeConfigs`. */
+  readonly configEntries?: readonly ConfigSourceEntry[]
+  /** Keeps the metadata somewhere else than in the data directory. For nodes in memory. */
+  readonly metadataStore?: MetadataStore
+}
+
+export async function startNode(config: NodeConfig, runtime: Runtime, options: StartOptions = {}): Promise<RunningNode> {
+  const node = new Node(config, runtime, options)
+  try {
+    await node.start()
+  } catch (error) {
+    await node.close()
+    throw error
+  }
+  return node
+}
+
+class Node implements RunningNode {
+  readonly #config: NodeConfig
+  readonly #runtime: Runtime
+  readonly #options: StartOptions
+  readonly #failed = createDeferred<Error>()
+  #dataDir: DataDir | undefined
+  #controller: Controller | undefined
+  #broker: Broker | undefined
+  #port: Port | undefined
+  #portNumber = 0
+  #grpc: GrpcServer | undefined
+  #http: HttpServer | undefined
+  #retention: RetentionLoop | undefined
+  #unsubscribe: (() => void) | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(config: NodeConfig, runtime: Runtime, options: StartOptions) {
+    this.#config = config
+    this.#runtime = runtime
+    this.#options = options
+  }
+
+  get nodeId(): number {
+    return this.#config.nodeId
+  }
+
+  get clusterId(): string {
+    return this.#controller?.image.clusterId ?? ''
+  }
+
+  get host(): string {
+    return this.#config.listen.host
+  }
+
+  get port(): number {
+    return this.#portNumber
+  }
+
+  get failed(): Promise<Error> {
+    return this.#failed.promise
+  }
+
+  async start(): Promise<void> {
+    const startedMs = this.#runtime.clock.monotonic()
+    const dataDir = await this.#openDataDir()
+    const [controller] = await Promise.all([this.#openController(), this.#listen()])
+    const { directoryId } = await dataDir.writeIdentity({ clusterId: controller.image.clusterId, nodeId: this.#config.nodeId })
+    const broker = this.#createBroker(dataDir, controller)
+    await this.#register(controller, directoryId)
+    this.#unsubscribe = controller.subscribe((_image, delta) => broker.partitions.apply(delta))
+    await broker.partitions.openAll(controller.image)
+    await this.#reportStrays(dataDir, broker)
+    this.#retention = new RetentionLoop(broker.partitions, broker.counters, this.#runtime, this.#config.retentionCheckMs)
+    broker.serve()
+    this.#runtime.log.info('node.started', {
+      nodeId: this.nodeId,
+      clusterId: this.clusterId,
+      address: `${this.host}:${this.port}`,
+      dataDir: this.#config.dataDir,
+      partitionCount: broker.partitions.count,
+      cleanStart: dataDir.wasCleanShutdown,
+      tookMs: Math.round(this.#runtime.clock.monotonic() - startedMs),
+    })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#stop()
+    return this.#closing
+  }
+
+  async #openDataDir(): Promise<DataDir> {
+    const { limits } = this.#config
+    this.#dataDir = await DataDir.open(this.#config.dataDir, {
+      runtime: this.#runtime,
+      tailCacheBytes: limits.tailCacheBytes,
+      openFilesMax: limits.openFilesMax,
+      diskMinFreeBytes: limits.diskMinFreeBytes,
+    })
+    return this.#dataDir
+  }
+
+  async #openController(): Promise<Controller> {
+    const store = this.#options.metadataStore ?? (await openLevelStore(this.#config.dataDir))
+    const { defaultPartitions, defaultReplicas } = this.#config
+    this.#controller = await openController({
+      runtime: this.#runtime,
+      store,
+      defaults: { partitions: defaultPartitions, replicas: defaultReplicas },
+    })
+    return this.#controller
+  }
+
+  async #listen(): Promise<void> {
+    const { limits, listen } = this.#config
+    const http = createHttpServer(() => this.#broker)
+    this.#http = http
+    this.#grpc = createGrpcServer(limits)
+    this.#port = new Port(
+      { ...listen, connectionsMax: limits.connectionsMax, handshakeTimeoutMs: limits.handshakeTimeoutMs },
+      {
+        http1: (socket) => http.inject(socket),
+        http2: (socket) => this.#grpc?.inject(socket),
+        closed: (peer) => this.#broker?.connectionClosed(peer),
+      },
+      this.#runtime.timers,
+      this.#runtime.log,
+    )
+    this.#portNumber = await this.#port.listen()
+  }
+
+  #createBroker(dataDir: DataDir, controller: Controller): Broker {
+    const config = this.#config
+    const broker = new Broker({
+      runtime: this.#runtime,
+      config,
+      configEntries: this.#options.configEntries ?? [],
+      version: VERSION,
+      controller,
+      portStats: () => this.#port ?? { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
+      storageFailure: () => dataDir.failure,
+      createPartitions: (onWaiting) =>
+        new PartitionRegistry({
+          dataDir,
+          runtime: this.#runtime,
+          nodeId: config.nodeId,
+          partitionBudgetBytes: config.limits.produceInflightBytesPerPartitionMax,
+          onWaiting,
+        }),
+    })
+    this.#broker = broker
+    const server = this.#grpc?.server
+    server?.addService(logService, createLogService(broker))
+    server?.addService(ClusterService, createClusterService(broker))
+    server?.addService(HealthService, createHealthService(broker))
+    return broker
+  }
+
+  async #register(controller: Controller, directoryId: string): Promise<void> {
+    const { advertise, nodeId, rack, roles } = this.#config
+    await controller.registerNode({
+      nodeId,
+      incarnationId: encodeUuid(this.#runtime.random.bytes(16)),
+      directoryId,
+      host: advertise?.host ?? this.host,
+      port: advertise?.port ?? this.port,
+      rack,
+      version: VERSION,
+      roles: [...roles],
+    })
+    void controller.failed.then((error) => {
+      this.#runtime.log.error('controller.failed', { error })
+      this.#failed.resolve(error)
+    })
+  }
+
+  /** Directories that no topic claims are kept: only the metadata may say that data can go. */
+  async #reportStrays(dataDir: DataDir, broker: Broker): Promise<void> {
+    const topics = broker.controller.image.topics
+    for (const { topic, partition, topicId } of await dataDir.presentLogs()) {
+      if (topics.get(topic)?.topicId !== topicId) this.#runtime.log.warn('partition.stray', { topic, partition, topicId })
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#port?.stopListening()
+    this.#broker?.stopServing()
+    await this.#grpc?.shutdown(CALL_GRACE_MS)
+    await this.#retention?.close()
+    this.#unsubscribe?.()
+    this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))
+    this.#broker?.close()
+    await this.#controller?.close()
+    await this.#dataDir?.close()
+    this.#http?.close()
+    this.#port?.destroy()
+    this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
+  }
+}
+
+async function openLevelStore(dataDir: string): Promise<MetadataStore> {
+  const { openLevelStore: open } = await import('../controller/level-store.ts')
+  return open(`${dataDir}/controller/log`)
+}

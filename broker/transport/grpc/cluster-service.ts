@@ -1,0 +1,25 @@
+/** The `Cluster` service: a thin translation to the operations. */
+import type { ClusterServer } from '../../../protocol/gen/tidemark/v1/cluster.ts'
+import type { Broker } from '../../broker.ts'
+import { alterConfigs, describeConfigs } from '../../operations/configs.ts'
+import { createTopics, deleteTopics, describeCluster, describeTopics, growTopics } from '../../operations/topics.ts'
+import { unary } from './status.ts'
+
+export function createClusterService(broker: Broker): ClusterServer {
+  return {
+    describeCluster: unary(async () => {
+      broker.checkServing()
+      return describeCluster(broker)
+    }),
+    describeTopics: unary((request, { signal }) => describeTopics(broker, request, signal)),
+    createTopics: unary((request) => createTopics(broker, request)),
+    deleteTopics: unary((request) => deleteTopics(broker, request)),
+    growTopics: unary((request) => growTopics(broker, request)),
+    describeConfigs: unary(async (request) => describeConfigs(broker, request)),
+    alterConfigs: unary((request) => alterConfigs(broker, request)),
+    initProducer: unary(async () => {
+      broker.checkServing()
+      return { producerId: await broker.producerIds.take(), producerEpoch: 0 }
+    }),
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * The gRPC server behind the port: every limit explicit, connections injected by `port.ts`.
+ */
+import type http2 from 'node:http2'
+import type net from 'node:net'
+import * as grpc from '@grpc/grpc-js'
+import type { Limits } from '../../config.ts'
+
+export interface GrpcServer {
+  readonly server: grpc.Server
+  /** Takes over a connection that opened with the HTTP/2 preface. */
+  inject(socket: net.Socket): void
+  /** Lets calls under way finish for `graceMs`, then cuts them. Resolves when every call is over. */
+  shutdown(graceMs: number): Promise<void>
+}
+
+export function createGrpcServer(limits: Limits): GrpcServer {
+  const server = new grpc.Server({
+    'grpc.max_receive_message_length': limits.requestBytesMax,
+    // Answers are bounded by fetchBytesMax, save for one batch that may be larger.
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': limits.streamsPerConnectionMax,
+    'grpc-node.max_session_memory': limits.sessionMemoryMb,
+    'grpc.keepalive_time_ms': limits.keepaliveIntervalMs,
+    'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
+    'grpc.max_connection_idle_ms': limits.idleTimeoutMs,
+    // Channelz keeps a trace of every connection and call; nobody reads it here.
+    'grpc.enable_channelz': 0,
+  })
+  widenStreamWindow(server, limits.flowControlWindowBytes)
+  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+  widenSessionWindow(server, limits.flowControlWindowBytes)
+  return {
+    server,
+    inject: (socket) => injector.injectConnection(socket),
+    shutdown: (graceMs) => shutdown(server, injector, graceMs),
+  }
+}
+
+async function shutdown(server: grpc.Server, injector: grpc.ConnectionInjector, graceMs: number): Promise<void> {
+  injector.drain(graceMs)
+  await new Promise<void>((resolve) => {
+    server.tryShutdown(() => resolve())
+  })
+  injector.destroy()
+}
+
+/*
+ * HTTP/2 gives a sender 64 KiB of credit per stream and per connection unless the receiver says otherwise, which
+ * halves the throughput of large batches. grpc-js has an option for its clients (`grpc-node.flow_control_window`) but none for its
+ * servers, so these two reach into the server it builds. Should a new version hide them, the windows
+ * stay at their defaults and test/integration/flow-control.test.ts says so.
+ */
+
+interface ServerInside {
+  commonServerOptions?: http2.ServerOptions
+  http2Servers?: Map<http2.Http2Server, unknown>
+}
+
+function widenStreamWindow(server: grpc.Server, windowBytes: number): void {
+  const inside = server as unknown as ServerInside
+  if (inside.commonServerOptions === undefined) return
+  inside.commonServerOptions.settings = { ...inside.commonServerOptions.settings, initialWindowSize: windowBytes }
+}
+
+function widenSessionWindow(server: grpc.Server, windowBytes: number): void {
+  const inside = server as unknown as ServerInside
+  for (const http2Server of inside.http2Servers?.keys() ?? []) {
+    http2Server.on('session', (session) => session.setLocalWindowSize(windowBytes))
+  }
+}

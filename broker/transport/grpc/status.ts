@@ -1,0 +1,34 @@
+/** Errors of a whole call as gRPC statuses, with the machine-readable detail in a binary trailer. */
+import * as grpc from '@grpc/grpc-js'
+import { encodeErrorDetail, ERROR_TRAILER } from '../../../protocol/error-wire.ts'
+import { ERRORS, TidemarkError } from '../../../protocol/errors.ts'
+
+/** What a failed call is answered with. */
+export function statusOf(error: unknown): Partial<grpc.StatusObject> {
+  const known = TidemarkError.from(error)
+  const metadata = new grpc.Metadata()
+  metadata.set(ERROR_TRAILER, encodeErrorDetail(known))
+  return { code: ERRORS[known.code].grpc, details: `${known.code}: ${known.message}`, metadata }
+}
+
+type UnaryHandler<Request, Response> = (request: Request, context: CallContext) => Promise<Response>
+
+/** What an operation may want to know of the call it serves. */
+export interface CallContext {
+  /** The other end of the connection. */
+  readonly peer: string
+  /** Aborted when the caller gave up or vanished. */
+  readonly signal: AbortSignal
+}
+
+/** A unary handler in the form grpc-js wants, from an async function: rejections become statuses. */
+export function unary<Request, Response>(handle: UnaryHandler<Request, Response>): grpc.handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    const abort = new AbortController()
+    call.on('cancelled', () => abort.abort())
+    handle(call.request, { peer: call.getPeer(), signal: abort.signal }).then(
+      (response) => callback(null, response),
+      (error: unknown) => callback(statusOf(error)),
+    )
+  }
+}
