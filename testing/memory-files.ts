@@ -1,0 +1,426 @@
+/**
+ * Files in memory: for tests of users and of tidemark itself.
+ *
+ * Fault model. A write, truncation or datasync may fail with any code (`inject`); a disk may be full (`capacityBytes`), and then
+ * takes the first part of a write. `crash` pulls the plug: it returns the files as the next process would find them. What was not
+ * synced is lost: bytes of files without `datasync`, names without `syncDirectory`. With a `keep` function a crash is
+ * less regular, as real ones are: it decides for every unsynced sector of 512 bytes and for every directory whether it
+ * reached the disk after all. The old files are dead from then on: calls on them never settle, as in a process that was killed.
+ */
+import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
+
+export type FileOperation = 'open' | 'read' | 'write' | 'datasync' | 'truncate' | 'rename' | 'remove' | 'list' | 'syncDirectory' | 'makeDirectory' | 'freeBytes'
+
+/** A failure to come. */
+export interface Fault {
+  readonly operation: FileOperation
+  /** As Node names them: `EIO`, `ENOSPC`, `EMFILE`, … */
+  readonly code: string
+  /** Only files and directories whose path ends with this. */
+  readonly pathEnd?: string
+  /** So many matching calls succeed first; default 0. */
+  readonly after?: number
+  /** So many fail then; default 1. */
+  readonly times?: number
+  /** Bytes a failing write leaves behind; default 0. */
+  readonly tornBytes?: number
+}
+
+export interface MemoryFilesOptions {
+  /** Default: no limit. */
+  readonly capacityBytes?: number
+  /** Settles before each call does, so that calls overlap as they do on a disk. Default: the next microtask. */
+  readonly pause?: (operation: FileOperation) => Promise<void>
+}
+
+const SECTOR_BYTES = 512
+const UNLIMITED = Number.MAX_SAFE_INTEGER
+
+interface PendingFault {
+  readonly fault: Fault
+  skipCount: number
+  leftCount: number
+}
+
+export class MemoryFiles implements Files {
+  capacityBytes: number
+  /** Calls so far, by operation. */
+  readonly counts: Map<FileOperation, number> = new Map()
+  readonly #pause: (operation: FileOperation) => Promise<void>
+  #root = new Directory()
+  readonly #locks = new Set<string>()
+  #faults: PendingFault[] = []
+  #isDead = false
+  #openHandleCount = 0
+
+  constructor(options: MemoryFilesOptions = {}) {
+    this.capacityBytes = options.capacityBytes ?? UNLIMITED
+    this.#pause = options.pause ?? (() => Promise.resolve())
+  }
+
+  /** Files opened and not closed. */
+  get openHandleCount(): number {
+    return this.#openHandleCount
+  }
+
+  get usedBytes(): number {
+    return this.#root.usedBytes()
+  }
+
+  /** Makes a coming call fail. */
+  inject(fault: Fault): void {
+    this.#faults.push({ fault, skipCount: fault.after ?? 0, leftCount: fault.times ?? 1 })
+  }
+
+  clearFaults(): void {
+    this.#faults = []
+  }
+
+  /** The files as they are found after the power went now. `keep` decides what of the unsynced survives; default: nothing. */
+  crash(keep: () => boolean = () => false): MemoryFiles {
+    this.#isDead = true
+    const survivor = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
+    survivor.#root = this.#root.afterCrash(keep)
+    return survivor
+  }
+
+  async open(path: string, mode: OpenMode): Promise<FileHandle> {
+    await this.enter('open', path)
+    const { parent, name } = this.#parentOf(path)
+    let file = parent.entries.get(name)
+    if (file === undefined && mode === 'create') {
+      file = new MemoryFile()
+      parent.entries.set(name, file)
+    }
+    if (file === undefined) throw failure('ENOENT', path)
+    if (file instanceof Directory) throw failure('EISDIR', path)
+    this.#openHandleCount++
+    return new MemoryHandle(this, path, file, mode !== 'read', () => this.#openHandleCount--)
+  }
+
+  async list(path: string): Promise<string[]> {
+    await this.enter('list', path)
+    return [...this.#directory(path).entries.keys()]
+  }
+
+  async stat(path: string): Promise<FileStat | undefined> {
+    await this.#settle('read')
+    const node = this.#find(path)
+    if (node === undefined) return undefined
+    return node instanceof Directory ? { isDirectory: true, sizeBytes: 0, modifiedMs: 0 } : { isDirectory: false, sizeBytes: node.sizeBytes, modifiedMs: 0 }
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    await this.enter('makeDirectory', path)
+    let directory = this.#root
+    for (const name of partsOf(path)) {
+      const present = directory.entries.get(name) ?? new Directory()
+      if (present instanceof MemoryFile) throw failure('EEXIST', path)
+      directory.entries.set(name, present)
+      directory = present
+    }
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.enter('rename', from)
+    const source = this.#parentOf(from)
+    const target = this.#parentOf(to)
+    const node = source.parent.entries.get(source.name)
+    if (node === undefined) throw failure('ENOENT', from)
+    source.parent.entries.delete(source.name)
+    target.parent.entries.set(target.name, node)
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.enter('remove', path)
+    this.#unlink(path)
+  }
+
+  async removeTree(path: string): Promise<void> {
+    await this.enter('remove', path)
+    this.#unlink(path)
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.enter('syncDirectory', path)
+    const directory = this.#directory(path)
+    directory.durable = new Map(directory.entries)
+  }
+
+  async freeBytes(path: string): Promise<number> {
+    await this.enter('freeBytes', path)
+    return this.roomBytes()
+  }
+
+  async lock(path: string): Promise<DirectoryLock> {
+    await this.#settle('open')
+    this.#parentOf(path)
+    if (this.#locks.has(path)) throw Object.assign(new Error(`${path} is held by this process`), { code: 'ELOCKED' })
+    this.#locks.add(path)
+    return {
+      release: async () => {
+        this.#locks.delete(path)
+      },
+    }
+  }
+
+  /** Begins a call: counts it, waits its time, and throws the fault that is due. Not for users. */
+  async enter(operation: FileOperation, path: string): Promise<void> {
+    const fault = this.takeFault(operation, path)
+    await this.#settle(operation)
+    if (fault !== undefined) throw failure(fault.code, path)
+  }
+
+  /** The fault that this call is to have. Not for users. */
+  takeFault(operation: FileOperation, path: string): Fault | undefined {
+    this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1)
+    const due = this.#faults.find(({ fault }) => fault.operation === operation && path.endsWith(fault.pathEnd ?? ''))
+    if (due === undefined) return undefined
+    if (due.skipCount > 0) {
+      due.skipCount--
+      return undefined
+    }
+    due.leftCount--
+    if (due.leftCount === 0) this.#faults.splice(this.#faults.indexOf(due), 1)
+    return due.fault
+  }
+
+  /** Ends a call. In dead files it never does. Not for users. */
+  async settle(operation: FileOperation): Promise<void> {
+    await this.#settle(operation)
+  }
+
+  /** Not for users. */
+  roomBytes(): number {
+    return this.capacityBytes === UNLIMITED ? UNLIMITED : Math.max(0, this.capacityBytes - this.usedBytes)
+  }
+
+  async #settle(operation: FileOperation): Promise<void> {
+    await this.#pause(operation)
+    if (this.#isDead) await new Promise<never>(() => {})
+  }
+
+  #unlink(path: string): void {
+    const { parent, name } = this.#parentOf(path, true)
+    parent?.entries.delete(name)
+  }
+
+  #find(path: string): Node | undefined {
+    let node: Node | undefined = this.#root
+    for (const name of partsOf(path)) node = node instanceof Directory ? node.entries.get(name) : undefined
+    return node
+  }
+
+  #directory(path: string): Directory {
+    const node = this.#find(path)
+    if (node === undefined) throw failure('ENOENT', path)
+    if (!(node instanceof Directory)) throw failure('ENOTDIR', path)
+    return node
+  }
+
+  #parentOf(path: string): { parent: Directory; name: string }
+  #parentOf(path: string, isAbsenceFine: true): { parent: Directory | undefined; name: string }
+  #parentOf(path: string, isAbsenceFine = false): { parent: Directory | undefined; name: string } {
+    const parts = partsOf(path)
+    const name = parts.pop() ?? ''
+    const parent = this.#find(parts.join('/'))
+    if (parent instanceof Directory) return { parent, name }
+    if (isAbsenceFine) return { parent: undefined, name }
+    throw failure(parent === undefined ? 'ENOENT' : 'ENOTDIR', path)
+  }
+}
+
+type Node = Directory | MemoryFile
+
+class Directory {
+  entries = new Map<string, Node>()
+  /** The names that survive a crash. */
+  durable = new Map<string, Node>()
+
+  usedBytes(): number {
+    let bytes = 0
+    for (const node of this.entries.values()) bytes += node instanceof Directory ? node.usedBytes() : node.sizeBytes
+    return bytes
+  }
+
+  afterCrash(keep: () => boolean): Directory {
+    const survivor = new Directory()
+    for (const [name, node] of keep() ? this.entries : this.durable) survivor.entries.set(name, node.afterCrash(keep))
+    survivor.durable = new Map(survivor.entries)
+    return survivor
+  }
+}
+
+/** A change of a file that is not synced yet, with what it takes to undo it. */
+interface Change {
+  readonly kind: 'write' | 'truncate'
+  readonly position: number
+  readonly length: number
+  readonly oldSizeBytes: number
+  /** What lay at `position` before. */
+  readonly oldBytes: Buffer
+  isSettled: boolean
+  isDurable: boolean
+}
+
+class MemoryFile {
+  #bytes = Buffer.alloc(0)
+  sizeBytes = 0
+  /** Unsynced, oldest first. */
+  #changes: Change[] = []
+
+  read(buffer: Buffer, offset: number, length: number, position: number): number {
+    return this.#bytes.copy(buffer, offset, Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes))
+  }
+
+  /** `lengthMax` ends a write that fails half way; `roomBytes` is what the file may grow. */
+  write(buffers: readonly Buffer[], position: number, roomBytes: number, lengthMax: number): { change: Change; isComplete: boolean } {
+    const wanted = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
+    const growth = Math.max(0, position + wanted - this.sizeBytes)
+    const fitting = growth > roomBytes ? Math.max(0, wanted - (growth - roomBytes)) : wanted
+    const length = Math.min(fitting, lengthMax)
+    const change = this.#note('write', position, length)
+    this.#resize(Math.max(this.sizeBytes, position + length))
+    let at = position
+    for (const buffer of buffers) at += buffer.copy(this.#bytes, at, 0, Math.max(0, Math.min(buffer.length, position + length - at)))
+    return { change, isComplete: length === wanted }
+  }
+
+  truncate(sizeBytes: number): Change {
+    const change = this.#note('truncate', sizeBytes, Math.max(0, this.sizeBytes - sizeBytes))
+    this.#resize(sizeBytes)
+    return change
+  }
+
+  /** What a sync that begins now will have made durable when it ends. */
+  beginSync(): () => void {
+    const covered = this.#changes.filter((change) => change.isSettled)
+    return () => {
+      for (const change of covered) change.isDurable = true
+      const firstVolatile = this.#changes.findIndex((change) => !change.isDurable)
+      this.#changes.splice(0, firstVolatile < 0 ? this.#changes.length : firstVolatile)
+    }
+  }
+
+  afterCrash(keep: () => boolean): MemoryFile {
+    const now = Buffer.from(this.#bytes.subarray(0, this.sizeBytes))
+    const survivor = new MemoryFile()
+    survivor.#bytes = Buffer.from(now)
+    survivor.sizeBytes = this.sizeBytes
+    for (const change of this.#changes.toReversed()) {
+      survivor.#resize(change.oldSizeBytes)
+      change.oldBytes.copy(survivor.#bytes, change.position)
+    }
+    for (const change of this.#changes) survivor.#redo(change, now, change.isDurable ? () => true : keep)
+    return survivor
+  }
+
+  #redo(change: Change, now: Buffer, keep: () => boolean): void {
+    if (change.kind === 'truncate') {
+      if (keep()) this.#resize(change.position)
+      return
+    }
+    const end = change.position + change.length
+    for (let at = change.position; at < end; ) {
+      const sectorEnd = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES)
+      if (keep()) {
+        this.#resize(Math.max(this.sizeBytes, sectorEnd))
+        now.copy(this.#bytes, at, at, sectorEnd)
+      }
+      at = sectorEnd
+    }
+  }
+
+  #note(kind: Change['kind'], position: number, length: number): Change {
+    const oldBytes = Buffer.from(this.#bytes.subarray(Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes)))
+    const change: Change = { kind, position, length, oldSizeBytes: this.sizeBytes, oldBytes, isSettled: false, isDurable: false }
+    this.#changes.push(change)
+    return change
+  }
+
+  #resize(sizeBytes: number): void {
+    if (sizeBytes > this.#bytes.length) {
+      const grown = Buffer.alloc(Math.max(sizeBytes, this.#bytes.length * 2))
+      this.#bytes.copy(grown, 0, 0, this.sizeBytes)
+      this.#bytes = grown
+    } else if (sizeBytes < this.sizeBytes) {
+      this.#bytes.fill(0, sizeBytes, this.sizeBytes)
+    }
+    this.sizeBytes = sizeBytes
+  }
+}
+
+class MemoryHandle implements FileHandle {
+  readonly path: string
+  readonly #files: MemoryFiles
+  readonly #file: MemoryFile
+  readonly #isWritable: boolean
+  readonly #closed: () => void
+  #isOpen = true
+
+  constructor(files: MemoryFiles, path: string, file: MemoryFile, isWritable: boolean, closed: () => void) {
+    this.#files = files
+    this.path = path
+    this.#file = file
+    this.#isWritable = isWritable
+    this.#closed = closed
+  }
+
+  async read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
+    this.#check(false)
+    await this.#files.enter('read', this.path)
+    return this.#file.read(buffer, offset, length, position)
+  }
+
+  async write(buffers: readonly Buffer[], position: number): Promise<void> {
+    this.#check(true)
+    const fault = this.#files.takeFault('write', this.path)
+    const { change, isComplete } = this.#file.write(buffers, position, this.#files.roomBytes(), fault === undefined ? Number.POSITIVE_INFINITY : (fault.tornBytes ?? 0))
+    await this.#files.settle('write')
+    change.isSettled = true
+    if (fault !== undefined) throw failure(fault.code, this.path)
+    if (!isComplete) throw failure('ENOSPC', this.path)
+  }
+
+  async datasync(): Promise<void> {
+    this.#check(false)
+    const fault = this.#files.takeFault('datasync', this.path)
+    const end = this.#file.beginSync()
+    await this.#files.settle('datasync')
+    if (fault !== undefined) throw failure(fault.code, this.path)
+    end()
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#check(true)
+    const fault = this.#files.takeFault('truncate', this.path)
+    if (fault === undefined) this.#file.truncate(sizeBytes).isSettled = true
+    await this.#files.settle('truncate')
+    if (fault !== undefined) throw failure(fault.code, this.path)
+  }
+
+  async stat(): Promise<FileStat> {
+    this.#check(false)
+    await this.#files.settle('read')
+    return { isDirectory: false, sizeBytes: this.#file.sizeBytes, modifiedMs: 0 }
+  }
+
+  async close(): Promise<void> {
+    this.#check(false)
+    this.#isOpen = false
+    this.#closed()
+    await this.#files.settle('read')
+  }
+
+  #check(forWriting: boolean): void {
+    if (!this.#isOpen || (forWriting && !this.#isWritable)) throw failure('EBADF', this.path)
+  }
+}
+
+function partsOf(path: string): string[] {
+  return path.split('/').filter((part) => part !== '' && part !== '.')
+}
+
+function failure(code: string, path: string): Error {
+  return Object.assign(new Error(`${code}: ${path}`), { code })
+}
