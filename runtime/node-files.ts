@@ -2,8 +2,9 @@
  * The real `Files`: Node's callback API, which costs less per call than its promises.
  */
 import fs from 'node:fs'
-import { open as openAsync, readdir, rename, rm, stat, statfs, unlink, mkdir, writeFile, link, readFile } from 'node:fs/promises'
-import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from './runtime.ts'
+import { mkdir, open as openAsync, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
+import { takeLock } from './node-lock.ts'
+import type { FileHandle, Files, FileStat, OpenMode } from './runtime.ts'
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
   read: fs.constants.O_RDONLY,
@@ -144,97 +145,7 @@ export const nodeFiles: Files = {
     const { bavail, bsize } = await statfs(path)
     return bavail * bsize
   },
-  lock: (path) => lockFile(path),
-}
-
-/**
- * A lock file that names its holder: process id and the time the process started, so that a process id used again is not
- * taken for the holder. Made complete under a name of its own and then linked into place, which fails when the name is taken.
- */
-async function lockFile(path: string): Promise<DirectoryLock> {
-  if (held.has(path)) throw lockedError(path, `this process (${process.pid})`)
-  held.add(path)
-  try {
-    await takeLock(path)
-  } catch (error) {
-    held.delete(path)
-    throw error
-  }
-  return {
-    async release() {
-      if (!held.delete(path)) return
-      await rm(path, { force: true })
-    },
-  }
-}
-
-/** Locks of this process, which the file cannot tell from each other. */
-const held = new Set<string>()
-
-const TAKE_ATTEMPTS_MAX = 5
-
-async function takeLock(path: string): Promise<void> {
-  const own = `${path}.${process.pid}`
-  await writeFile(own, `${process.pid} ${await startTimeOf(process.pid)}\n`)
-  try {
-    for (let attempt = 0; attempt < TAKE_ATTEMPTS_MAX; attempt++) {
-      try {
-        await link(own, path)
-        return
-      } catch (error) {
-        if (codeOf(error) !== 'EEXIST') throw error
-      }
-      await removeIfStale(path)
-    }
-    throw lockedError(path, 'a process that comes and goes')
-  } finally {
-    await unlink(own)
-  }
-}
-
-/** Throws `ELOCKED` while the holder lives. */
-async function removeIfStale(path: string): Promise<void> {
-  const text = await readFile(path, 'utf8').catch(() => '')
-  const [pidText = '', startTime = ''] = text.trim().split(' ')
-  const pid = Number(pidText)
-  if (Number.isInteger(pid) && pid > 0 && pid !== process.pid && isAlive(pid) && (await startTimeOf(pid)) === startTime) {
-    throw lockedError(path, `process ${pid}`)
-  }
-  // Whoever takes a stale lock moves it away first; only one of several can, and it checks that what it moved is what it judged.
-  const aside = `${path}.stale.${process.pid}`
-  try {
-    await rename(path, aside)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return
-    throw error
-  }
-  const moved = await readFile(aside, 'utf8').catch(() => '')
-  if (moved !== text) await link(aside, path).catch(() => {})
-  await rm(aside, { force: true })
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return codeOf(error) === 'EPERM'
-  }
-}
-
-/** When a process started, in the kernel's own unit; `-` where the system does not say. */
-async function startTimeOf(pid: number): Promise<string> {
-  try {
-    const text = await readFile(`/proc/${pid}/stat`, 'utf8')
-    // The name, in parentheses, may hold spaces; the start time is the 20th field after it.
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '-'
-  } catch {
-    return '-'
-  }
-}
-
-function lockedError(path: string, holder: string): Error {
-  return Object.assign(new Error(`${path} is held by ${holder}`), { code: 'ELOCKED' })
+  lock: takeLock,
 }
 
 function codeOf(error: unknown): unknown {
