@@ -1,0 +1,236 @@
+/** Administration: topics, settings, offsets, the cluster. */
+import { fromErrorDetail } from '../protocol/error-wire.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { ConfigScope, type ConfigEntry as WireConfigEntry, type TopicDescription as WireTopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
+import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
+import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
+import type { Duration, Size } from '../protocol/units.ts'
+import type { ClusterClient } from './cluster-client.ts'
+import { askPartitions, toOffset } from './consumer/positions.ts'
+
+/** A topic, by name or by its typed reference. */
+export type TopicName = string | { readonly name: string }
+
+export interface CreateTopicOptions {
+  /** Default: the cluster's. */
+  readonly partitions?: number
+  readonly replicas?: number
+  readonly durability?: Durability
+  readonly partitioner?: PartitionerName
+  /** Age, or age and size per partition. */
+  readonly retention?: Duration | { readonly age?: Duration; readonly bytes?: Size }
+  /** Any other setting, by its name. */
+  readonly configs?: Readonly<Record<string, string>>
+  /** Check everything, create nothing. */
+  readonly validateOnly?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface AdminCall {
+  readonly signal?: AbortSignal
+}
+
+export interface PartitionDescription {
+  readonly partition: number
+  /** -1 while there is none. */
+  readonly leader: number
+  readonly leaderEpoch: number
+  readonly replicas: readonly number[]
+  readonly isr: readonly number[]
+}
+
+export interface TopicDescription {
+  readonly name: string
+  /** 22 characters of URL-safe base64. */
+  readonly topicId: string
+  readonly internal: boolean
+  readonly partitioner: string
+  readonly replicas: number
+  readonly maxMessageBytes: number
+  /** Settings that differ from their default. */
+  readonly configs: Readonly<Record<string, string>>
+  readonly partitions: readonly PartitionDescription[]
+}
+
+export interface PartitionOffsets {
+  readonly topic: string
+  readonly partition: number
+  readonly earliest: bigint
+  /** One past the last record that can be read. */
+  readonly highWatermark: bigint
+  readonly logEnd: bigint
+  readonly sizeBytes: number
+  readonly segmentCount: number
+}
+
+export interface ConfigEntry {
+  readonly key: string
+  readonly value: string
+  readonly defaultValue: string
+  /** topic, flag, environment, file or default. */
+  readonly source: string
+  readonly text: string
+  readonly type: string
+}
+
+export interface NodeInfo {
+  readonly nodeId: number
+  readonly host: string
+  readonly port: number
+  readonly rack: string
+  readonly alive: boolean
+  readonly version: string
+  readonly roles: readonly string[]
+}
+
+export interface ClusterDescription {
+  readonly clusterId: string
+  /** -1 while there is none. */
+  readonly controllerId: number
+  readonly nodes: readonly NodeInfo[]
+}
+
+export class Admin {
+  readonly #client: ClusterClient
+
+  constructor(client: ClusterClient) {
+    this.#client = client
+  }
+
+  /** Creates a topic; resolves once it can be written. */
+  async createTopic(topic: TopicName, options: CreateTopicOptions = {}): Promise<{ readonly topicId: string; readonly partitions: number; readonly replicas: number }> {
+    const wanted = { name: nameOf(topic), partitions: options.partitions ?? 0, replicas: options.replicas ?? 0, configs: configsOf(options) }
+    if (options.partitions !== undefined && !(options.partitions >= 1)) throw new TidemarkError('INVALID_PARTITIONS', `${options.partitions} partitions, at least 1 is needed`)
+    const { topics } = await this.#client.call('createTopics', { topics: [wanted], validateOnly: options.validateOnly ?? false }, options)
+    const [result] = topics
+    throwIf(result?.error)
+    return { topicId: (result?.topicId ?? Buffer.alloc(0)).toString('base64url'), partitions: result?.partitions ?? 0, replicas: result?.replicas ?? 0 }
+  }
+
+  /** Deletes a topic with all its records. There is no way back. */
+  async deleteTopic(topic: TopicName, options: AdminCall = {}): Promise<void> {
+    const name = nameOf(topic)
+    const { topics } = await this.#client.call('deleteTopics', { names: [name] }, options)
+    this.#client.forget(name)
+    throwIf(topics[0]?.error)
+  }
+
+  /** Adds partitions, up to `partitions` in all. Keys may go to other partitions from then on. */
+  async growTopic(topic: TopicName, partitions: number, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
+    const name = nameOf(topic)
+    const { topics } = await this.#client.call('growTopics', { topics: [{ name, partitions }], validateOnly: options.validateOnly ?? false }, options)
+    this.#client.forget(name)
+    throwIf(topics[0]?.error)
+  }
+
+  /** Every topic, by name. */
+  async listTopics(options: AdminCall = {}): Promise<TopicDescription[]> {
+    const { topics } = await this.#client.call('describeTopics', { topics: [], all: true, afterVersion: 0, maxWaitMs: 0 }, options)
+    return topics.map(descriptionOf)
+  }
+
+  async describeTopic(topic: TopicName, options: AdminCall = {}): Promise<TopicDescription> {
+    const { topics } = await this.#client.call('describeTopics', { topics: [nameOf(topic)], all: false, afterVersion: 0, maxWaitMs: 0 }, options)
+    const [found] = topics
+    throwIf(found?.error)
+    if (found === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(nameOf(topic))}`)
+    return descriptionOf(found)
+  }
+
+  /** Every setting of a topic. */
+  describeConfigs(topic: TopicName, options: AdminCall = {}): Promise<ConfigEntry[]> {
+    return this.#configs(ConfigScope.TOPIC, nameOf(topic), options)
+  }
+
+  /** Every setting of the node that answers. */
+  describeNodeConfigs(options: AdminCall = {}): Promise<ConfigEntry[]> {
+    return this.#configs(ConfigScope.NODE, '', options)
+  }
+
+  /** Changes settings of a topic; those in `reset` go back to their default. */
+  async alterConfigs(topic: TopicName, change: { readonly set?: Readonly<Record<string, string>>; readonly reset?: readonly string[] }, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
+    const resource = { scope: ConfigScope.TOPIC, name: nameOf(topic) }
+    const wanted = { resource, set: { ...change.set }, reset: [...(change.reset ?? [])] }
+    const { resources } = await this.#client.call('alterConfigs', { resources: [wanted], validateOnly: options.validateOnly ?? false }, options)
+    this.#client.forget(resource.name)
+    throwIf(resources[0]?.error)
+  }
+
+  /** Where each partition of a topic begins and ends, and how large it is. */
+  async offsets(topic: TopicName, options: AdminCall = {}): Promise<PartitionOffsets[]> {
+    const { partitions } = await this.#client.call('describeLogs', { topics: [nameOf(topic)] }, options)
+    return partitions.map((one) => {
+      throwIf(one.error)
+      return {
+        topic: one.topic,
+        partition: one.partition,
+        earliest: BigInt(one.logStartOffset),
+        highWatermark: BigInt(one.highWatermark),
+        logEnd: BigInt(one.logEndOffset),
+        sizeBytes: one.sizeBytes,
+        segmentCount: one.segmentCount,
+      }
+    })
+  }
+
+  /** The first record of each partition at or after a time; undefined where there is none. */
+  async offsetsForTimestamp(topic: TopicName, timestamp: number | Date, options: AdminCall = {}): Promise<{ readonly partition: number; readonly offset: bigint | undefined }[]> {
+    const name = nameOf(topic)
+    const info = await this.#client.topic(name, options)
+    const wanted = info.partitions.map((_, partition) => ({ topic: name, partition }))
+    const value = timestamp instanceof Date ? timestamp.getTime() : timestamp
+    const answers = await askPartitions(this.#client, wanted, { $case: 'timestampMs', value }, options.signal)
+    return answers.map(({ partition, found, offset }) => ({ partition, offset: found ? BigInt(offset) : undefined }))
+  }
+
+  /** Deletes the records of a partition below `before`, or all there are. Returns the new start. */
+  async deleteRecords(topic: TopicName, partition: number, before: bigint | 'all', options: AdminCall = {}): Promise<bigint> {
+    const target = before === 'all' ? ({ $case: 'all', value: true } as const) : ({ $case: 'beforeOffset', value: toOffset(before) } as const)
+    const { partitions } = await this.#client.call('deleteRecords', { partitions: [{ topic: nameOf(topic), partition, target }] }, options)
+    throwIf(partitions[0]?.error)
+    return BigInt(partitions[0]?.logStartOffset ?? 0)
+  }
+
+  async describeCluster(options: AdminCall & { readonly timeoutMs?: number } = {}): Promise<ClusterDescription> {
+    const { clusterId, controllerId, nodes } = await this.#client.call('describeCluster', {}, options)
+    return { clusterId, controllerId, nodes }
+  }
+
+  async #configs(scope: ConfigScope, name: string, options: AdminCall): Promise<ConfigEntry[]> {
+    const { resources } = await this.#client.call('describeConfigs', { resources: [{ scope, name }] }, options)
+    throwIf(resources[0]?.error)
+    return (resources[0]?.entries ?? []).map((entry: WireConfigEntry) => ({ ...entry }))
+  }
+}
+
+function nameOf(topic: TopicName): string {
+  return typeof topic === 'string' ? topic : topic.name
+}
+
+function configsOf(options: CreateTopicOptions): Record<string, string> {
+  const configs: Record<string, string> = { ...options.configs }
+  if (options.durability !== undefined) configs['durability'] = options.durability
+  if (options.partitioner !== undefined) configs['partitioner'] = options.partitioner
+  const { retention } = options
+  const { age, bytes } = typeof retention === 'object' ? retention : { age: retention, bytes: undefined }
+  if (age !== undefined) configs['retention.ms'] = String(age)
+  if (bytes !== undefined) configs['retention.bytes'] = String(bytes)
+  return configs
+}
+
+function descriptionOf(topic: WireTopicDescription): TopicDescription {
+  return {
+    name: topic.name,
+    topicId: topic.topicId.toString('base64url'),
+    internal: topic.internal,
+    partitioner: topic.partitioner,
+    replicas: topic.replicas,
+    maxMessageBytes: topic.maxMessageBytes,
+    configs: topic.configs,
+    partitions: topic.partitions.map(({ partition, leader, leaderEpoch, replicas, isr }) => ({ partition, leader, leaderEpoch, replicas, isr })),
+  }
+}
+
+function throwIf(error: ErrorDetail | undefined): void {
+  if (error !== undefined) throw fromErrorDetail(error)
+}

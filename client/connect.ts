@@ -1,0 +1,76 @@
+/** The way in: builds a client out of the real parts. */
+import { TidemarkError } from '../protocol/errors.ts'
+import { parseDuration } from '../protocol/units.ts'
+import { nodeClock, nodeRandom, nodeTimers } from '../runtime/node.ts'
+import { parseBootstrap } from './addresses.ts'
+import { Admin } from './admin.ts'
+import { ClusterClient } from './cluster-client.ts'
+import { Consumer } from './consumer/consumer.ts'
+import { Producer } from './producer/producer.ts'
+import type { TopicLike } from './topic.ts'
+import type { ConnectOptions, ConsumerOptions, ProducerOptions } from './types.ts'
+
+/** A connection to a cluster. */
+export class Tidemark implements AsyncDisposable {
+  readonly admin: Admin
+  readonly #client: ClusterClient
+  readonly #producers: Producer[] = []
+  #shared: Producer | undefined
+
+  constructor(client: ClusterClient) {
+    this.#client = client
+    this.admin = new Admin(client)
+  }
+
+  /** A producer. Without options always the same one; with options a new one. */
+  producer(options?: ProducerOptions): Producer {
+    if (options === undefined && this.#shared !== undefined) return this.#shared
+    const producer = new Producer(this.#client, options)
+    this.#producers.push(producer)
+    if (options === undefined) this.#shared = producer
+    return producer
+  }
+
+  /** Reads topics from a position of your choice. */
+  consumer<K = Buffer, V = Buffer>(topics: TopicLike<K, V> | readonly TopicLike<K, V>[], options: ConsumerOptions): Consumer<K, V> {
+    return new Consumer<K, V>(this.#client, topics, options)
+  }
+
+  /** Sends what producers still hold (up to 10 s), ends consumers, closes connections. */
+  async close(): Promise<void> {
+    try {
+      await Promise.all(this.#producers.map((producer) => producer.close()))
+    } finally {
+      this.#client.close()
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/**
+ * Connects to a cluster through one or more of its nodes: `127.0.0.1:9092`, `tidemark://host`, or a list. Rejects with `UNAVAILABLE`
+ * when none of them answers in time.
+ */
+export async function connect(bootstrap: string | readonly string[], options: ConnectOptions = {}): Promise<Tidemark> {
+  const addresses = parseBootstrap(bootstrap)
+  const { createGrpcTransport } = await import('./grpc-transport.ts')
+  const client = new ClusterClient({
+    runtime: { clock: nodeClock, timers: nodeTimers, random: nodeRandom },
+    transport: createGrpcTransport(nodeClock),
+    bootstrap: addresses,
+    requestTimeoutMs: parseDuration(options.requestTimeout ?? '30s', 'requestTimeout'),
+  })
+  const timeoutMs = parseDuration(options.connectTimeout ?? '10s', 'connectTimeout')
+  try {
+    await client.call('describeCluster', {}, { timeoutMs, signal: options.signal })
+  } catch (caught) {
+    client.close()
+    const error = TidemarkError.from(caught)
+    if (error.code !== 'UNAVAILABLE' && error.code !== 'REQUEST_TIMED_OUT') throw error
+    throw new TidemarkError('UNAVAILABLE', `no node answered at ${addresses.join(', ')}: ${error.message}`, { cause: error })
+  }
+  return new Tidemark(client)
+}

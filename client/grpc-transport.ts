@@ -1,0 +1,127 @@
+/** The real transport: one gRPC channel per node address. */
+import * as grpc from '@grpc/grpc-js'
+import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
+import { type FetchRequestMessage, type FetchResponseMessage, logService, type ProduceRequestMessage, type ProduceResponseMessage } from '../protocol/log-codec.ts'
+import type { Clock } from '../runtime/runtime.ts'
+import type { CallOptions, Connection, MessageStream, StreamEvents, Transport, UnaryCalls } from './transport.ts'
+
+/** Credit a node has for what it sends us, per stream and connection; the default of 64 KiB halves the speed of large answers. */
+const FLOW_CONTROL_WINDOW_BYTES = 8 * 1024 * 1024
+/** The largest answer: the node's limit and one batch that may pass it. */
+const ANSWER_BYTES_MAX = 256 * 1024 * 1024
+
+const CHANNEL_OPTIONS: grpc.ChannelOptions = {
+  'grpc.max_receive_message_length': ANSWER_BYTES_MAX,
+  'grpc.max_send_message_length': -1,
+  'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.keepalive_permit_without_calls': 0,
+  // Retries are ours: only we know what may be sent again.
+  'grpc.enable_retries': 0,
+  'grpc.enable_channelz': 0,
+  'grpc.initial_reconnect_backoff_ms': 50,
+  'grpc.max_reconnect_backoff_ms': 2000,
+  'grpc.use_local_subchannel_pool': 1,
+}
+
+type Definition = grpc.MethodDefinition<unknown, unknown>
+
+export function createGrpcTransport(clock: Clock): Transport {
+  const connections = new Map<string, GrpcConnection>()
+  return {
+    connection(address) {
+      let connection = connections.get(address)
+      if (connection === undefined) {
+        connection = new GrpcConnection(address, clock)
+        connections.set(address, connection)
+      }
+      return connection
+    },
+    close() {
+      for (const connection of connections.values()) connection.close()
+      connections.clear()
+    },
+  }
+}
+
+class GrpcConnection implements Connection {
+  readonly #address: string
+  readonly #clock: Clock
+  readonly #client: grpc.Client
+
+  constructor(address: string, clock: Clock) {
+    this.#address = address
+    this.#clock = clock
+    this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS)
+  }
+
+  call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], options: CallOptions): Promise<UnaryCalls[Name][1]> {
+    const definition = (name in ClusterService ? ClusterService[name as keyof typeof ClusterService] : logService[name as keyof typeof logService]) as unknown as Definition
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest(
+        definition.path,
+        definition.requestSerialize,
+        definition.responseDeserialize,
+        request,
+        { deadline: this.#clock.now() + options.timeoutMs },
+        (error, response) => {
+          options.signal?.removeEventListener('abort', abort)
+          if (error === null) resolve(response as UnaryCalls[Name][1])
+          else reject(this.#errorOf(error))
+        },
+      )
+      const abort = (): void => call.cancel()
+      if (options.signal?.aborted) abort()
+      options.signal?.addEventListener('abort', abort, { once: true })
+    })
+  }
+
+  openProduce(events: StreamEvents<ProduceResponseMessage>): MessageStream<ProduceRequestMessage> {
+    const { path, requestSerialize, responseDeserialize } = logService.produceStream
+    return this.#open(this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize), events)
+  }
+
+  openFetch(events: StreamEvents<FetchResponseMessage>): MessageStream<FetchRequestMessage> {
+    const { path, requestSerialize, responseDeserialize } = logService.fetchStream
+    return this.#open(this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize), events)
+  }
+
+  close(): void {
+    this.#client.close()
+  }
+
+  #open<Out, In>(call: grpc.ClientDuplexStream<Out, In>, events: StreamEvents<In>): MessageStream<Out> {
+    let isOver = false
+    const over = (error: TidemarkError): void => {
+      if (isOver) return
+      isOver = true
+      call.cancel()
+      events.closed(error)
+    }
+    call.on('data', (message: In) => {
+      if (!isOver) events.message(message)
+    })
+    call.on('error', (error: grpc.ServiceError) => over(this.#errorOf(error)))
+    call.on('end', () => over(new TidemarkError('UNAVAILABLE', `${this.#address} ended the stream`)))
+    return {
+      send: (message) => {
+        if (!isOver) call.write(message)
+      },
+      close: () => {
+        isOver = true
+        call.cancel()
+      },
+    }
+  }
+
+  #errorOf(error: grpc.ServiceError): TidemarkError {
+    const [detail] = error.metadata?.get(ERROR_TRAILER) ?? []
+    const known = Buffer.isBuffer(detail) ? decodeErrorDetail(detail) : undefined
+    if (known !== undefined) return known
+    const details = error.code === grpc.status.UNAVAILABLE ? `${this.#address}: ${error.details}` : error.details
+    return errorOfStatus(error.code, details, error)
+  }
+}

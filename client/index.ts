@@ -1,0 +1,34 @@
+/** What an application imports as `tidemark`. */
+export type { CompressionName } from '../protocol/compression.ts'
+export { type ErrorCode, ERRORS, type Outcome, TidemarkError } from '../protocol/errors.ts'
+export type { Durability, PartitionerName } from '../protocol/topic-config.ts'
+export type { Duration, Size } from '../protocol/units.ts'
+export { VERSION } from '../protocol/version.ts'
+export type {
+  Admin,
+  ClusterDescription,
+  ConfigEntry,
+  CreateTopicOptions,
+  NodeInfo,
+  PartitionDescription,
+  PartitionOffsets,
+  TopicDescription,
+  TopicName,
+} from './admin.ts'
+export { connect, Tidemark } from './connect.ts'
+export type { Consumer, Handler, MessageBatch } from './consumer/consumer.ts'
+export type { Producer } from './producer/producer.ts'
+export { bytesCodec, type Codec, json, type StandardSchema, stringCodec, type TopicLike, type TopicRef, topic } from './topic.ts'
+export type {
+  Acks,
+  ConnectOptions,
+  ConsumerOptions,
+  EndPosition,
+  HeaderValue,
+  Message,
+  OutgoingRecord,
+  PartitionLag,
+  ProducerOptions,
+  Receipt,
+  StartPosition,
+} from './types.ts'

@@ -1,0 +1,131 @@
+/**
+ * The produce stream to one node: requests out, answers matched to them by number.
+ *
+ * A stream that breaks, or leaves a request unanswered for too long, gives back everything unanswered; the
+ * next request opens a new one.
+ */
+import { TidemarkError } from '../../protocol/errors.ts'
+import { Acks as WireAcks } from '../../protocol/gen/tidemark/v1/log.ts'
+import type { ProduceResponseMessage } from '../../protocol/log-codec.ts'
+import type { Timer } from '../../runtime/runtime.ts'
+import type { ClusterClient } from '../cluster-client.ts'
+import type { MessageStream } from '../transport.ts'
+import type { Acks } from '../types.ts'
+import type { ProduceRequestMessage } from '../../protocol/log-codec.ts'
+import type { OutBatch, PartitionQueue } from './partition-queue.ts'
+
+export interface SentBatch {
+  readonly queue: PartitionQueue
+  readonly batch: OutBatch
+  readonly topicId: Buffer
+  readonly leaderEpoch: number
+}
+
+/** Told what became of a batch: its base offset, or the error. */
+export type Answered = (sent: SentBatch, error: TidemarkError | undefined, baseOffset: number) => void
+
+interface Request {
+  readonly sent: readonly SentBatch[]
+  readonly deadlineMs: number
+}
+
+const WIRE_ACKS: Readonly<Record<Acks, WireAcks>> = { all: WireAcks.ALL, leader: WireAcks.LEADER, none: WireAcks.NONE }
+
+/** Added to the node's own time-out before an unanswered request counts as lost. */
+const ANSWER_GRACE_MS = 5000
+
+export class Sender {
+  readonly #client: ClusterClient
+  readonly #address: string
+  readonly #acks: Acks
+  readonly #requestTimeoutMs: number
+  readonly #answered: Answered
+  readonly #fromDetail: (detail: NonNullable<ProduceResponseMessage['partitions'][number]['error']>) => TidemarkError
+  readonly #open = new Map<number, Request>()
+  #stream: MessageStream<ProduceRequestMessage> | undefined
+  #nextId = 1
+  #watch: Timer | undefined
+
+  constructor(parts: {
+    readonly client: ClusterClient
+    readonly address: string
+    readonly acks: Acks
+    readonly requestTimeoutMs: number
+    readonly answered: Answered
+    readonly fromDetail: (detail: NonNullable<ProduceResponseMessage['partitions'][number]['error']>) => TidemarkError
+  }) {
+    this.#client = parts.client
+    this.#address = parts.address
+    this.#acks = parts.acks
+    this.#requestTimeoutMs = parts.requestTimeoutMs
+    this.#answered = parts.answered
+    this.#fromDetail = parts.fromDetail
+  }
+
+  /** Sends one batch of each of several partitions. */
+  send(sent: readonly SentBatch[]): void {
+    const id = this.#nextId++
+    const { clock } = this.#client.runtime
+    this.#open.set(id, { sent, deadlineMs: clock.monotonic() + this.#requestTimeoutMs + ANSWER_GRACE_MS })
+    this.#stream ??= this.#client.connection(this.#address).openProduce({
+      message: (response) => this.#receive(response),
+      closed: (error) => this.#lose(error),
+    })
+    this.#stream.send({
+      correlationId: id,
+      acks: WIRE_ACKS[this.#acks],
+      timeoutMs: this.#requestTimeoutMs,
+      partitions: sent.map(({ queue, batch, topicId, leaderEpoch }) => ({
+        topic: queue.topic,
+        topicId,
+        partition: queue.partition,
+        leaderEpochPlusOne: leaderEpoch + 1,
+        batch: batch.bytes as Buffer,
+      })),
+    })
+    this.#watchAnswers()
+  }
+
+  close(): void {
+    this.#stream?.close()
+    this.#stream = undefined
+    this.#watch?.cancel()
+    this.#watch = undefined
+  }
+
+  #receive(response: ProduceResponseMessage): void {
+    const request = this.#open.get(response.correlationId)
+    if (request === undefined) return
+    this.#open.delete(response.correlationId)
+    for (const [index, sent] of request.sent.entries()) {
+      const result = response.partitions[index]
+      if (result === undefined) this.#answered(sent, new TidemarkError('INTERNAL', 'the node left a partition out of its answer', { outcome: 'indeterminate' }), -1)
+      else this.#answered(sent, result.error && this.#fromDetail(result.error), result.baseOffset)
+    }
+  }
+
+  #lose(error: TidemarkError): void {
+    this.#stream = undefined
+    const lost = [...this.#open.values()]
+    this.#open.clear()
+    const retriable = error.retriable ? error : new TidemarkError(error.code, error.message, { cause: error, retriable: true })
+    for (const request of lost) for (const sent of request.sent) this.#answered(sent, retriable, -1)
+  }
+
+  /** One timer for all requests: they time out in the order they were sent. */
+  #watchAnswers(): void {
+    if (this.#watch !== undefined) return
+    const [oldest] = this.#open.values()
+    if (oldest === undefined) return
+    const { clock, timers } = this.#client.runtime
+    this.#watch = timers.after(Math.max(1, oldest.deadlineMs - clock.monotonic()), () => {
+      this.#watch = undefined
+      const [first] = this.#open.values()
+      if (first !== undefined && first.deadlineMs <= clock.monotonic()) {
+        this.#stream?.close()
+        this.#lose(new TidemarkError('REQUEST_TIMED_OUT', `${this.#address} did not answer in time`))
+      }
+      this.#watchAnswers()
+    })
+  }
+}

@@ -1,0 +1,116 @@
+/** What an application sees of records and where they are. Offsets are bigint, times milliseconds since 1970. */
+import type { CompressionName } from '../protocol/compression.ts'
+import type { Duration, Size } from '../protocol/units.ts'
+import type { TidemarkError } from '../protocol/errors.ts'
+
+export type HeaderValue = string | Buffer | null
+
+/** A record to send. */
+export interface OutgoingRecord<K, V> {
+  /** Picks the partition. Without one, records go to one partition after the other. */
+  readonly key?: K | null
+  /** null is a tombstone. */
+  readonly value: V | null
+  readonly headers?: Readonly<Record<string, HeaderValue>>
+  /** Default: now. */
+  readonly timestamp?: number
+  /** Overrides the key's choice. Records of one key are then no longer sure to be in one partition. */
+  readonly partition?: number
+}
+
+/** Where a record went. */
+export interface Receipt {
+  readonly topic: string
+  readonly partition: number
+  /** -1n with `acks: 'none'`. */
+  readonly offset: bigint
+}
+
+/** A record that was read. */
+export interface Message<K, V> {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
+  readonly timestamp: number
+  readonly key: K | null
+  readonly value: V | null
+  readonly headers: ReadonlyMap<string, Buffer | null>
+  /** The value's bytes as stored. */
+  readonly raw: Buffer | null
+}
+
+export type Acks = 'all' | 'leader' | 'none'
+
+export interface ProducerOptions {
+  /** When a send counts as done. Default `all`. */
+  readonly acks?: Acks
+  /** Retries never write a record twice. Default true; needs acks `all`. */
+  readonly idempotent?: boolean
+  /** How long to wait for more records before a batch is sent. Default 0: send at once when idle, and let batches form while requests are under way. */
+  readonly linger?: Duration
+  /** Bytes of a batch before it is sent; never above the topic's max.message.bytes. Default 256 KiB. */
+  readonly batchBytes?: Size
+  /** Bytes of records not yet acknowledged; beyond, `send` waits and `enqueue` says false. Default 32 MiB. */
+  readonly bufferBytes?: Size
+  /** How long `send` waits for room before `BUFFER_FULL`. Default 60 s. */
+  readonly maxBlock?: Duration
+  readonly compression?: CompressionName
+  /** How long a record may take from `send` to acknowledgement, retries included. Default 2 min. */
+  readonly deliveryTimeout?: Duration
+  /** How long one request may take. Default 30 s. */
+  readonly requestTimeout?: Duration
+  /** Told of records given to `enqueue` that were not delivered. */
+  readonly onFailure?: (error: TidemarkError, lost: { readonly topic: string; readonly partition: number; readonly recordCount: number }) => void
+}
+
+/** Where to start reading. `at`: the first record at or after a time. `last`: so many records before the end of each partition. */
+export type StartPosition =
+  | 'earliest'
+  | 'latest'
+  | { readonly at: number | Date }
+  | { readonly last: number }
+  | { readonly offset: (topic: string, partition: number) => bigint }
+
+/** Where to stop. `now`: at the end as it is at the start. */
+export type EndPosition = 'never' | 'now' | { readonly offset: (topic: string, partition: number) => bigint }
+
+export interface ConsumerOptions {
+  readonly start: StartPosition
+  /** Default `never`. */
+  readonly end?: EndPosition
+  /** These partitions of every topic. Default: all, new ones included. */
+  readonly partitions?: readonly number[]
+  /** Bytes read ahead, over all partitions. Default 16 MiB. */
+  readonly prefetchBytes?: Size
+  /** Most bytes per request. Default 8 MiB. */
+  readonly fetchBytes?: Size
+  /** Longest time a request is parked at the node. Default 60 s. */
+  readonly maxWait?: Duration
+  /** A request is answered when so many bytes are there. Default 1. */
+  readonly minBytes?: Size
+  /** What to do when the position was deleted. Default `error`. */
+  readonly onOutOfRange?: 'error' | 'earliest' | 'latest'
+  /** Verify the checksum of every batch. Default true. */
+  readonly checkCrc?: boolean
+  /** Without progress for this long, although there is something to read, the consumer fails with `STALLED`. Default 5 min; `false`: never. */
+  readonly stallTimeout?: Duration | false
+  readonly signal?: AbortSignal
+}
+
+/** The position of one partition. */
+export interface PartitionLag {
+  readonly topic: string
+  readonly partition: number
+  /** The next offset the application gets. */
+  readonly position: bigint
+  readonly highWatermark: bigint
+  readonly lag: bigint
+}
+
+export interface ConnectOptions {
+  /** How long a call may take, retries included. Default 30 s. */
+  readonly requestTimeout?: Duration
+  /** How long connecting may take. Default 10 s. */
+  readonly connectTimeout?: Duration
+  readonly signal?: AbortSignal
+}
