@@ -25,9 +25,11 @@ export namespace ConfigScope {
   export type NODE = typeof ConfigScope.NODE;
 }
 
+/** Asks nothing in particular. */
 export interface DescribeClusterRequest {
 }
 
+/** The cluster as the answering node knows it. */
 export interface DescribeClusterResponse {
   /** 22 characters of URL-safe base64. */
   clusterId: string;
@@ -38,6 +40,7 @@ export interface DescribeClusterResponse {
   metadataVersion: number;
 }
 
+/** One node that has registered. */
 export interface NodeDescription {
   nodeId: number;
   /** Where clients reach it. */
@@ -52,6 +55,7 @@ export interface NodeDescription {
   roles: string[];
 }
 
+/** Which topics, and whether to wait for a change. */
 export interface DescribeTopicsRequest {
   /** Names of the topics wanted. Empty with all = false: none. */
   topics: string[];
@@ -63,6 +67,7 @@ export interface DescribeTopicsRequest {
   maxWaitMs: number;
 }
 
+/** Topics, and the nodes a client needs to reach their leaders. */
 export interface DescribeTopicsResponse {
   metadataVersion: number;
   /** In the order of the request, or by name. */
@@ -71,6 +76,7 @@ export interface DescribeTopicsResponse {
   nodes: NodeDescription[];
 }
 
+/** One topic; with an error only the name and the error are set. */
 export interface TopicDescription {
   name: string;
   /** Absent on success. */
@@ -97,6 +103,7 @@ export interface TopicDescription_ConfigsEntry {
   value: string;
 }
 
+/** Who leads a partition and who keeps copies of it. */
 export interface PartitionDescription {
   partition: number;
   /** -1 while there is none. */
@@ -108,12 +115,14 @@ export interface PartitionDescription {
   partitionEpoch: number;
 }
 
+/** Topics to create. Each succeeds or fails on its own. */
 export interface CreateTopicsRequest {
   topics: CreateTopic[];
   /** True: check everything, create nothing. */
   validateOnly: boolean;
 }
 
+/** One topic to create. */
 export interface CreateTopic {
   name: string;
   /** 0: the cluster's default. */
@@ -128,10 +137,12 @@ export interface CreateTopic_ConfigsEntry {
   value: string;
 }
 
+/** One result per topic, in the order of the request. */
 export interface CreateTopicsResponse {
   topics: CreateTopicResult[];
 }
 
+/** The outcome for one topic, with what was chosen where the request left it open. */
 export interface CreateTopicResult {
   name: string;
   /** Absent on success. */
@@ -144,10 +155,12 @@ export interface CreateTopicResult {
   replicas: number;
 }
 
+/** Topics to delete, by name. Each succeeds or fails on its own. */
 export interface DeleteTopicsRequest {
   names: string[];
 }
 
+/** One result per topic, in the order of the request. */
 export interface DeleteTopicsResponse {
   topics: TopicResult[];
 }
@@ -159,36 +172,43 @@ export interface TopicResult {
   error: ErrorDetail | undefined;
 }
 
+/** Topics to grow. Each succeeds or fails on its own. */
 export interface GrowTopicsRequest {
   topics: GrowTopic[];
   /** True: check everything, change nothing. */
   validateOnly: boolean;
 }
 
+/** One topic and its new number of partitions. */
 export interface GrowTopic {
   name: string;
   /** The number of partitions wanted in all, more than now. */
   partitions: number;
 }
 
+/** One result per topic, in the order of the request. */
 export interface GrowTopicsResponse {
   topics: TopicResult[];
 }
 
+/** Whose settings to describe. */
 export interface DescribeConfigsRequest {
   resources: ConfigResource[];
 }
 
+/** What owns settings: a topic or a node. */
 export interface ConfigResource {
   scope: ConfigScope;
   name: string;
 }
 
+/** One description per resource. */
 export interface DescribeConfigsResponse {
   /** In the order of the request. */
   resources: ConfigDescription[];
 }
 
+/** All settings of one resource. */
 export interface ConfigDescription {
   resource:
     | ConfigResource
@@ -198,6 +218,7 @@ export interface ConfigDescription {
   entries: ConfigEntry[];
 }
 
+/** One setting: its value and what there is to know of it. */
 export interface ConfigEntry {
   key: string;
   value: string;
@@ -210,12 +231,14 @@ export interface ConfigEntry {
   type: string;
 }
 
+/** Settings to change. Each resource succeeds or fails on its own. */
 export interface AlterConfigsRequest {
   resources: AlterConfig[];
   /** True: check everything, change nothing. */
   validateOnly: boolean;
 }
 
+/** The changes of one resource; all of them are made or none. */
 export interface AlterConfig {
   resource:
     | ConfigResource
@@ -231,11 +254,13 @@ export interface AlterConfig_SetEntry {
   value: string;
 }
 
+/** One result per resource. */
 export interface AlterConfigsResponse {
   /** In the order of the request. */
   resources: AlterConfigResult[];
 }
 
+/** The outcome for one resource. */
 export interface AlterConfigResult {
   resource:
     | ConfigResource
@@ -244,9 +269,11 @@ export interface AlterConfigResult {
   error: ErrorDetail | undefined;
 }
 
+/** Asks for a new producer identity. */
 export interface InitProducerRequest {
 }
 
+/** The identity an idempotent producer puts into its batches. */
 export interface InitProducerResponse {
   producerId: number;
   producerEpoch: number;
@@ -2697,6 +2724,7 @@ export const ClusterService = {
       Buffer.from(DescribeTopicsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DescribeTopicsResponse => DescribeTopicsResponse.decode(value),
   },
+  /** Creates topics, each with all of its partitions or not at all. */
   createTopics: {
     path: "/tidemark.v1.Cluster/CreateTopics" as const,
     requestStream: false as const,
@@ -2769,6 +2797,7 @@ export interface ClusterServer extends UntypedServiceImplementation {
   describeCluster: handleUnaryCall<DescribeClusterRequest, DescribeClusterResponse>;
   /** Topics with their partitions, leaders and epochs; also "tell me when it changes" as a long poll. */
   describeTopics: handleUnaryCall<DescribeTopicsRequest, DescribeTopicsResponse>;
+  /** Creates topics, each with all of its partitions or not at all. */
   createTopics: handleUnaryCall<CreateTopicsRequest, CreateTopicsResponse>;
   /** Removes topics with all their records. There is no way back. */
   deleteTopics: handleUnaryCall<DeleteTopicsRequest, DeleteTopicsResponse>;

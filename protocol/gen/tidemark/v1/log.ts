@@ -49,6 +49,7 @@ export namespace OffsetPosition {
   export type MAX_TIMESTAMP = typeof OffsetPosition.MAX_TIMESTAMP;
 }
 
+/** Batches for any number of partitions that this node leads. */
 export interface ProduceRequest {
   /** Chosen by the sender, echoed in the answer. Only streams need it. */
   correlationId: number;
@@ -59,6 +60,7 @@ export interface ProduceRequest {
   partitions: PartitionProduce[];
 }
 
+/** One batch for one partition. */
 export interface PartitionProduce {
   topic: string;
   /** The topic id, 16 bytes. Optional; when given, a topic re-created under the same name is refused with UNKNOWN_TOPIC_ID. */
@@ -70,12 +72,14 @@ export interface PartitionProduce {
   batch: Buffer;
 }
 
+/** The outcome of one produce request. */
 export interface ProduceResponse {
   correlationId: number;
   /** In the order of the request. */
   partitions: PartitionProduceResult[];
 }
 
+/** The outcome for one partition. */
 export interface PartitionProduceResult {
   topic: string;
   partition: number;
@@ -91,6 +95,7 @@ export interface PartitionProduceResult {
   logAppendTimeMs: number;
 }
 
+/** What to read, how much of it, and how long to wait for it. */
 export interface FetchRequest {
   /** Chosen by the sender, echoed in the answer. Only streams need it. */
   correlationId: number;
@@ -104,6 +109,7 @@ export interface FetchRequest {
   partitions: FetchPartition[];
 }
 
+/** Where to read in one partition. */
 export interface FetchPartition {
   topic: string;
   /** See PartitionProduce. */
@@ -117,12 +123,14 @@ export interface FetchPartition {
   maxBytes: number;
 }
 
+/** What one fetch request read. */
 export interface FetchResponse {
   correlationId: number;
   /** In the order of the request. */
   partitions: PartitionFetchResult[];
 }
 
+/** What was read from one partition, or why nothing was. */
 export interface PartitionFetchResult {
   topic: string;
   partition: number;
@@ -138,10 +146,12 @@ export interface PartitionFetchResult {
   batches: Buffer;
 }
 
+/** Offsets to look up, one per entry. */
 export interface ListOffsetsRequest {
   partitions: ListOffsetsPartition[];
 }
 
+/** A partition and the place in it whose offset is wanted. */
 export interface ListOffsetsPartition {
   topic: string;
   partition: number;
@@ -157,11 +167,13 @@ export interface ListOffsetsPartition {
     | undefined;
 }
 
+/** One offset per entry of the request. */
 export interface ListOffsetsResponse {
   /** In the order of the request. */
   partitions: PartitionOffset[];
 }
 
+/** The offset found in one partition. */
 export interface PartitionOffset {
   topic: string;
   partition: number;
@@ -177,10 +189,12 @@ export interface PartitionOffset {
   leaderEpoch: number;
 }
 
+/** Partitions to shorten at their beginning. Each succeeds or fails on its own. */
 export interface DeleteRecordsRequest {
   partitions: DeleteRecordsPartition[];
 }
 
+/** One partition and how far to delete in it. */
 export interface DeleteRecordsPartition {
   topic: string;
   partition: number;
@@ -194,11 +208,13 @@ export interface DeleteRecordsPartition {
     | undefined;
 }
 
+/** One result per partition. */
 export interface DeleteRecordsResponse {
   /** In the order of the request. */
   partitions: DeleteRecordsResult[];
 }
 
+/** The outcome for one partition. */
 export interface DeleteRecordsResult {
   topic: string;
   partition: number;
@@ -210,15 +226,18 @@ export interface DeleteRecordsResult {
   logStartOffset: number;
 }
 
+/** Whose logs to describe. */
 export interface DescribeLogsRequest {
   /** Empty: every topic. */
   topics: string[];
 }
 
+/** The logs this node holds of the topics asked for, by topic and partition. */
 export interface DescribeLogsResponse {
   partitions: PartitionLogDescription[];
 }
 
+/** One partition log on this node. */
 export interface PartitionLogDescription {
   topic: string;
   partition: number;
