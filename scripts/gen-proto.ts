@@ -30,7 +30,11 @@ const TS_PROTO_OPTIONS = [
 ]
 
 try {
-  execFileSync(join(root, 'node_modules/.bin/buf'), ['generate', 'protocol/proto', '--template', JSON.stringify(template()), '--output', fresh], { cwd: root, stdio: 'inherit' })
+  execFileSync(
+    join(root, 'node_modules/.bin/buf'),
+    ['generate', 'protocol/proto', '--template', JSON.stringify(template()), '--output', fresh],
+    { cwd: root, stdio: 'inherit' },
+  )
   if (process.argv.includes('--check')) compare()
   else replace()
 } finally {

