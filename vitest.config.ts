@@ -1,0 +1,36 @@
+/** Which tests there are, by how long they may take. Tests of the same kind mirror the rooms: test/<room>/<file>.test.ts. */
+import { defineConfig } from 'vitest/config'
+
+/** Start real servers or write much to disk. */
+const INTEGRATION = ['test/{integration,faults,crash,chaos}/**/*.test.ts']
+/** Do what a user does: clone, install, pack, paste commands. Minutes rather than seconds, so one after the other and last. */
+const E2E = ['test/e2e/**/*.test.ts']
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    // A test that forgets a timer or a socket must fail, not hang the run.
+    teardownTimeout: 10_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...INTEGRATION, ...E2E],
+          testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'integration', include: INTEGRATION, testTimeout: 60_000, hookTimeout: 60_000, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: { name: 'e2e', include: E2E, testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 1, sequence: { groupOrder: 2 } },
+      },
+    ],
+  },
+})
