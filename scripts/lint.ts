@@ -9,6 +9,11 @@ const CHECKS: readonly { readonly what: string; readonly run: () => boolean; rea
   { what: 'rules', run: () => runTool('oxlint', '--type-aware', '--deny-warnings', '.'), advice: 'mend what is listed above' },
   { what: 'contract', run: () => runTool('buf', 'lint', 'protocol/proto'), advice: 'mend the .proto files listed above' },
   { what: 'generated code', run: () => runTool('scripts/gen-proto.ts', '--check'), advice: 'npm run gen' },
+  {
+    what: 'lock file',
+    run: () => runTool('scripts/complete-lock.ts', '--check'),
+    advice: 'node scripts/run.mjs scripts/complete-lock.ts',
+  },
 ]
 
 if (process.argv.includes('--fix')) runTool('biome', 'format', '--write', '.')
