@@ -2,7 +2,7 @@
  * A data directory: its lock, its identity, its clean-shutdown mark and the logs in it.
  *
  * ```
- * <data>/lock                        who uses it
+ * <data>/lock.<n>                    who uses it
  * <data>/meta.properties.json        cluster id, node id, directory id
  * <data>/clean-shutdown              only between a clean stop and the next start
  * <data>/topics/<topic>-<partition>/ one log each
@@ -11,10 +11,11 @@
 import { TidemarkError } from '../protocol/errors.ts'
 import { encodeUuid, isUuid } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
-import type { DirectoryLock, Runtime, Timer } from '../runtime/runtime.ts'
+import { invariant } from '../runtime/invariant.ts'
+import type { DirectoryLock, Files, Runtime, Timer } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from './atomic-file.ts'
 import { DirectoryHealth } from './directory-health.ts'
-import { DELETED_SUFFIX, PARTITION_FILE, partitionDirectoryName } from './file-names.ts'
+import { DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
 import { PartitionLog } from './partition-log.ts'
@@ -31,7 +32,22 @@ const FORMAT_VERSION = 1
 /** Logs that do not sync by themselves are synced this often while they are written to. */
 const BACKGROUND_FLUSH_MS = 1000
 
+/** A log that was written to gets a checkpoint this often, so that damage to what was acknowledged long ago is told from a torn tail. */
+const CHECKPOINT_EVERY_MS = 60_000
+
+/** Logs flushed or checkpointed at the same time by the clock: the disk is for those who wait. */
+const BACKGROUND_CONCURRENCY = 4
+
+/** Files read, or logs closed, at the same time. */
+const CONCURRENCY = 32
+
 const INDEX_CACHE_BYTES = 32 * 1024 * 1024
+
+/** How long the files of a deleted log stay when nobody knows its topic's setting. */
+const DELETE_DELAY_DEFAULT_MS = 60_000
+
+/** With a suffix the name of the directory must stay one. */
+const ASIDE_NAME_MAX_LENGTH = 200
 
 export interface DataDirOptions {
   readonly runtime: Runtime
@@ -64,8 +80,13 @@ export class DataDir {
   readonly #trash: Trash
   readonly #health: DirectoryHealth
   readonly #logs = new Map<string, PartitionLog>()
+  /** Being opened or open, by name of the directory. */
+  readonly #claimed = new Set<string>()
   readonly #toFlush = new Set<PartitionLog>()
+  readonly #toCheckpoint = new Set<PartitionLog>()
   #flushTimer: Timer | undefined
+  #checkpointTimer: Timer | undefined
+  #background: Promise<void> = Promise.resolve()
   #identity: DataDirIdentity | undefined
   #wasCleanShutdown = false
   #closing: Promise<void> | undefined
@@ -75,7 +96,7 @@ export class DataDir {
     this.path = path
     this.#runtime = runtime
     this.#lock = lock
-    this.#pool = new FilePool(runtime.files, options.openFilesMax)
+    this.#pool = new FilePool(runtime.files, options.openFilesMax, () => this.#flushNow())
     this.#tailCache = new TailCache(options.tailCacheBytes)
     this.#trash = new Trash(runtime.files, runtime.timers, runtime.log)
     this.#health = new DirectoryHealth(path, runtime, options.diskMinFreeBytes, (error) => {
@@ -87,7 +108,7 @@ export class DataDir {
   static async open(path: string, options: DataDirOptions): Promise<DataDir> {
     const { files } = options.runtime
     const lock = await guarded(path, async () => {
-      await files.makeDirectory(`${path}/${TOPICS_DIRECTORY}`)
+      await makeDurableDirectory(files, `${path}/${TOPICS_DIRECTORY}`)
       return files.lock(`${path}/${LOCK_FILE}`)
     })
     const dataDir = new DataDir(path, options, lock)
@@ -142,55 +163,77 @@ export class DataDir {
     return identity
   }
 
-  /** Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when the directory is another topic's, `CORRUPT_LOG` when durable data is damaged. */
+  /**
+   * Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when the directory
+   * is another topic's, `CORRUPT_LOG` when durable data is damaged.
+   */
   async openLog(options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig }): Promise<PartitionLog> {
-    const { topic, topicId, partition, config } = options
-    const name = partitionDirectoryName(topic, partition)
-    const directory = `${this.path}/${TOPICS_DIRECTORY}/${name}`
-    return guarded(directory, async () => {
-      await this.#claimDirectory(directory, options)
-      const parts = { files: this.#runtime.files, pool: this.#pool, indexes: this.#indexes }
-      const recovered = await recoverLog(parts, directory, config.indexIntervalBytes, this.#runtime.clock.now(), this.#runtime.log)
-      for (const stray of recovered.strays) await this.#trash.removeNow(stray)
-      const log = new PartitionLog(
-        {
-          ...parts,
-          runtime: this.#runtime,
-          health: this.#health,
-          tail: this.#tailCache.createTail(),
-          trash: this.#trash,
-          requestFlush: (dirty) => this.#requestFlush(dirty),
-        },
-        { topic, topicId, partition, directory },
-        config,
-        recovered,
-      )
+    const name = partitionDirectoryName(options.topic, options.partition)
+    invariant(!this.#claimed.has(name), 'a log is opened once')
+    this.#claimed.add(name)
+    try {
+      const log = await guarded(this.#directoryOf(name), () => this.#openLog(name, options))
       this.#logs.set(name, log)
       return log
-    })
+    } catch (error) {
+      this.#claimed.delete(name)
+      throw error
+    }
   }
 
-  /** Deletes a log for good. The directory is out of the way when it resolves; its files go after the topic's delay. */
+  async #openLog(name: string, options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig }): Promise<PartitionLog> {
+    const { topic, topicId, partition, config } = options
+    const directory = this.#directoryOf(name)
+    await this.#claimDirectory(directory, options)
+    const { files, clock, log } = this.#runtime
+    const segmentParts = { files, pool: this.#pool, indexes: this.#indexes }
+    const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
+    for (const stray of recovered.strays) await this.#trash.removeNow(stray)
+    const parts = {
+      ...segmentParts,
+      runtime: this.#runtime,
+      health: this.#health,
+      tail: this.#tailCache.createTail(),
+      trash: this.#trash,
+      noteDirty: this.#noteDirty,
+    }
+    return new PartitionLog(parts, { topic, topicId, partition, directory }, config, recovered)
+  }
+
+  /** Deletes a log for good. The directory is out of the way, durably, when it resolves; its files go after the topic's delay. */
   async deleteLog(topic: string, partition: number): Promise<void> {
     const name = partitionDirectoryName(topic, partition)
     const log = this.#logs.get(name)
     this.#logs.delete(name)
-    if (log !== undefined) this.#toFlush.delete(log)
-    await log?.abandon()
+    if (log !== undefined) {
+      this.#toFlush.delete(log)
+      this.#toCheckpoint.delete(log)
+      await log.abandon()
+    }
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
-    const aside = `${topics}/${name}.${encodeUuid(this.#runtime.random.bytes(6))}${DELETED_SUFFIX}`
+    const aside = `${topics}/${name.slice(0, ASIDE_NAME_MAX_LENGTH)}.${encodeUuid(this.#runtime.random.bytes(6))}${DELETED_SUFFIX}`
+    const delayMs = this.#health.isFull ? 0 : (log?.config.fileDeleteDelayMs ?? DELETE_DELAY_DEFAULT_MS)
     await guarded(topics, async () => {
-      await this.#trash.remove(`${topics}/${name}`, aside, 0)
+      await this.#trash.remove(`${topics}/${name}`, aside, delayMs)
       await this.#runtime.files.syncDirectory(topics)
     })
+    this.#claimed.delete(name)
   }
 
-  /** The logs on disk, opened or not. */
+  /** The logs on disk, opened or not. What is not a log's directory is left out, and said in the log. */
   async presentLogs(): Promise<PresentLog[]> {
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
     const names = (await this.#runtime.files.list(topics)).filter((name) => !name.endsWith(DELETED_SUFFIX))
-    const found = await Promise.all(names.map((name) => this.#readPartitionFile(`${topics}/${name}`)))
-    return found.filter((one) => one !== undefined)
+    const found: PresentLog[] = []
+    await inGroups(names, CONCURRENCY, async (name) => {
+      try {
+        const present = await this.#readPartitionFile(`${topics}/${name}`)
+        if (present !== undefined) found.push(present)
+      } catch (error) {
+        this.#runtime.log.error('partition.unreadable', { path: `${topics}/${name}`, error: TidemarkError.from(error).message })
+      }
+    })
+    return found
   }
 
   /** Flushes and closes every log, leaves the mark of a clean shutdown last, and gives the lock back. */
@@ -201,14 +244,18 @@ export class DataDir {
 
   async #close(): Promise<void> {
     this.#flushTimer?.cancel()
-    try {
-      await inGroups([...this.#logs.values()], (log) => log.close())
-      await this.#trash.close()
-      await this.#pool.close()
-      if (this.#health.failure === undefined) await writeFileAtomic(this.#runtime.files, this.path, CLEAN_SHUTDOWN_FILE, jsonFile({ version: FORMAT_VERSION }))
-    } finally {
-      await this.#lock.release()
+    this.#checkpointTimer?.cancel()
+    const failures: unknown[] = []
+    const note = (error: unknown): void => void failures.push(error)
+    await this.#background
+    await inGroups([...this.#logs.values()], CONCURRENCY, (log) => log.close().catch(note))
+    await this.#trash.close()
+    await this.#pool.close()
+    if (this.#health.failure === undefined && failures.length === 0) {
+      await writeFileAtomic(this.#runtime.files, this.path, CLEAN_SHUTDOWN_FILE, jsonFile({ version: FORMAT_VERSION })).catch(note)
     }
+    await this.#lock.release()
+    if (failures.length > 0) throw failures[0]
   }
 
   async #takeUp(): Promise<void> {
@@ -245,6 +292,10 @@ export class DataDir {
     const present = await this.#readPartitionFile(directory)
     if (present === undefined) {
       await files.makeDirectory(directory)
+      const names = await files.list(directory)
+      if (names.some((name) => name.endsWith(LOG_SUFFIX))) {
+        throw new TidemarkError('DATA_DIR_INVALID', `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`)
+      }
       await writeFileAtomic(files, directory, PARTITION_FILE, jsonFile({ version: FORMAT_VERSION, topic: wanted.topic, partition: wanted.partition, topicId: wanted.topicId }))
       await files.syncDirectory(`${this.path}/${TOPICS_DIRECTORY}`)
       return
@@ -266,23 +317,68 @@ export class DataDir {
     return { topic, partition, topicId }
   }
 
-  #requestFlush(log: PartitionLog): void {
-    this.#toFlush.add(log)
-    this.#flushTimer ??= this.#runtime.timers.after(BACKGROUND_FLUSH_MS, () => {
-      this.#flushTimer = undefined
-      const due = [...this.#toFlush]
-      this.#toFlush.clear()
-      // A failure has told the directory's health already.
-      for (const dirty of due) dirty.flush().catch(() => {})
+  #directoryOf(name: string): string {
+    return `${this.path}/${TOPICS_DIRECTORY}/${name}`
+  }
+
+  /** One timer each for all logs, and none while nothing is written. */
+  readonly #noteDirty = (log: PartitionLog): void => {
+    if (!log.syncsAtOnce) {
+      this.#toFlush.add(log)
+      this.#flushTimer ??= this.#runtime.timers.after(BACKGROUND_FLUSH_MS, () => {
+        this.#flushTimer = undefined
+        this.#flushNow()
+      })
+    }
+    this.#toCheckpoint.add(log)
+    this.#checkpointTimer ??= this.#runtime.timers.after(CHECKPOINT_EVERY_MS, () => {
+      this.#checkpointTimer = undefined
+      this.#checkpointNow()
     })
+  }
+
+  #flushNow(): void {
+    const due = [...this.#toFlush]
+    this.#toFlush.clear()
+    // A failure has told the directory's health already, and a full disk whoever appended.
+    void inGroups(due, BACKGROUND_CONCURRENCY, (log) => log.flush().catch(() => {}))
+  }
+
+  #checkpointNow(): void {
+    const due = [...this.#toCheckpoint].filter((log) => log.isCheckpointDue)
+    this.#toCheckpoint.clear()
+    const checkpoint = async (log: PartitionLog): Promise<void> => {
+      if (this.#closing !== undefined || this.#health.failure !== undefined || !log.isCheckpointDue) return
+      await log.checkpoint().catch((error: unknown) => this.#runtime.log.warn('checkpoint.failed', { directory: log.directory, error: TidemarkError.from(error).message }))
+    }
+    this.#background = this.#background.then(() => inGroups(due, BACKGROUND_CONCURRENCY, checkpoint))
   }
 }
 
-/** Enough at once to keep the disk busy. */
-const GROUP_SIZE = 64
+/** Does `work` on every item, on at most `concurrency` at a time. */
+async function inGroups<T>(items: readonly T[], concurrency: number, work: (item: T) => Promise<unknown>): Promise<void> {
+  const rest = items.values()
+  const worker = async (): Promise<void> => {
+    for (const item of rest) await work(item)
+  }
+  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker))
+}
 
-async function inGroups<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  for (let at = 0; at < items.length; at += GROUP_SIZE) await Promise.all(items.slice(at, at + GROUP_SIZE).map(work))
+/** Makes a directory and those above it that are missing; a crash does not take them away again. */
+async function makeDurableDirectory(files: Files, path: string): Promise<void> {
+  const missing: string[] = []
+  let present = path
+  while (present !== '' && (await files.stat(present)) === undefined) {
+    missing.push(present)
+    present = parentOf(present)
+  }
+  await files.makeDirectory(path)
+  for (const created of missing) await files.syncDirectory(parentOf(created))
+}
+
+function parentOf(path: string): string {
+  const end = path.replace(/\/+$/, '').lastIndexOf('/')
+  return end < 0 ? '.' : path.slice(0, end) || '/'
 }
 
 function jsonFile(fields: object): Buffer {

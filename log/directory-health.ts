@@ -110,3 +110,8 @@ export class DirectoryHealth {
     return new TidemarkError('DISK_FULL', message, { cause, retryAfterMs: CHECK_EVERY_MS, outcome: 'failed' })
   }
 }
+
+/** No space, or no quota. */
+export function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+}

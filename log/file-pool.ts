@@ -1,7 +1,9 @@
 /**
  * Open files, at most so many. A file is opened when first used and stays open until the pool needs the place;
- * whoever works with one holds a lease, and a leased file is never closed.
+ * whoever works with one holds a lease, and a leased file is never closed. When every open file is leased the next lease waits;
+ * `onFull` asks those that hold files only for a sync to come to have it now. A holder must never wait for a second lease.
  */
+import { createDeferred, type Deferred } from '../runtime/deferred.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { FileHandle, Files, OpenMode } from '../runtime/runtime.ts'
 
@@ -10,6 +12,8 @@ export interface FileLease {
   /** Must be called once. */
   release(): void
 }
+
+type LeaseMode = Exclude<OpenMode, 'read'>
 
 interface Entry {
   readonly path: string
@@ -22,37 +26,41 @@ interface Entry {
 export class FilePool {
   readonly #files: Files
   readonly #openMax: number
+  readonly #onFull: () => void
   /** In order of use, least recent first. */
   readonly #entries = new Map<string, Entry>()
+  /** Forgotten but still leased, or being closed. */
+  #goingCount = 0
   readonly #closing = new Set<Promise<void>>()
+  /** First come, first served. */
+  #waiting: Deferred<void>[] = []
 
-  constructor(files: Files, openMax: number) {
+  constructor(files: Files, openMax: number, onFull: () => void = () => {}) {
+    invariant(openMax > 0, 'a pool has room for a file')
     this.#files = files
     this.#openMax = openMax
+    this.#onFull = onFull
   }
 
   get openCount(): number {
-    return this.#entries.size
+    return this.#entries.size + this.#goingCount
   }
 
   /** Opens the file for reading and writing; with `create` makes it when absent. */
-  async lease(path: string, mode: Exclude<OpenMode, 'read'> = 'readWrite'): Promise<FileLease> {
-    const entry = this.#entryOf(path, mode)
+  async lease(path: string, mode: LeaseMode = 'readWrite'): Promise<FileLease> {
+    let entry = this.#present(path)
+    if (entry === undefined) {
+      await this.#makeRoom()
+      entry = this.#present(path)
+      // Someone else opened the file meanwhile: the place is free for the next in line.
+      if (entry !== undefined) this.#wakeNext()
+      entry ??= this.#open(path, mode)
+    }
     entry.leaseCount++
     try {
-      const handle = await entry.opening
-      let isHeld = true
-      return {
-        handle,
-        release: () => {
-          invariant(isHeld, 'a lease is released once')
-          isHeld = false
-          this.#unlease(entry)
-        },
-      }
+      return this.#leaseOf(entry, await entry.opening)
     } catch (error) {
-      entry.leaseCount--
-      if (this.#entries.get(path) === entry) this.#entries.delete(path)
+      this.#unlease(entry)
       throw error
     }
   }
@@ -62,6 +70,7 @@ export class FilePool {
     const entry = this.#entries.get(path)
     if (entry === undefined) return
     this.#entries.delete(path)
+    this.#goingCount++
     entry.isForgotten = true
     if (entry.leaseCount === 0) this.#close(entry)
   }
@@ -72,31 +81,62 @@ export class FilePool {
     await Promise.all(this.#closing)
   }
 
-  #entryOf(path: string, mode: OpenMode): Entry {
+  #present(path: string): Entry | undefined {
     const present = this.#entries.get(path)
-    if (present !== undefined) {
-      this.#entries.delete(path)
-      this.#entries.set(path, present)
-      return present
-    }
-    this.#makeRoom()
+    if (present === undefined) return undefined
+    this.#entries.delete(path)
+    this.#entries.set(path, present)
+    return present
+  }
+
+  #open(path: string, mode: LeaseMode): Entry {
     const entry: Entry = { path, opening: this.#files.open(path, mode), leaseCount: 0, isForgotten: false }
     this.#entries.set(path, entry)
+    // Nothing is open; `lease` reports why.
+    entry.opening.catch(() => {
+      if (this.#entries.get(path) === entry) this.#entries.delete(path)
+      this.#wakeNext()
+    })
     return entry
   }
 
-  #makeRoom(): void {
-    if (this.#entries.size < this.#openMax) return
+  async #makeRoom(): Promise<void> {
+    while (this.openCount >= this.#openMax && !this.#closeOldest()) {
+      const place = createDeferred<void>()
+      this.#waiting.push(place)
+      if (this.#waiting.length === 1) this.#onFull()
+      await place.promise
+    }
+  }
+
+  /** Makes a place if that is possible at once. */
+  #closeOldest(): boolean {
     for (const entry of this.#entries.values()) {
       if (entry.leaseCount > 0) continue
       this.forget(entry.path)
-      return
+      // The old handle is closed while the new one is opened.
+      return true
+    }
+    return false
+  }
+
+  #leaseOf(entry: Entry, handle: FileHandle): FileLease {
+    let isHeld = true
+    return {
+      handle,
+      release: () => {
+        invariant(isHeld, 'a lease is released once')
+        isHeld = false
+        this.#unlease(entry)
+      },
     }
   }
 
   #unlease(entry: Entry): void {
     entry.leaseCount--
-    if (entry.leaseCount === 0 && entry.isForgotten) this.#close(entry)
+    if (entry.leaseCount > 0) return
+    if (entry.isForgotten) this.#close(entry)
+    else this.#wakeNext()
   }
 
   #close(entry: Entry): void {
@@ -104,7 +144,15 @@ export class FilePool {
       .then((handle) => handle.close())
       // Everything that matters was synced through the handle before; a failed close has nothing left to lose.
       .catch(() => {})
-      .finally(() => this.#closing.delete(closing))
+      .finally(() => {
+        this.#closing.delete(closing)
+        this.#goingCount--
+        this.#wakeNext()
+      })
     this.#closing.add(closing)
+  }
+
+  #wakeNext(): void {
+    this.#waiting.shift()?.resolve()
   }
 }

@@ -15,12 +15,12 @@ export class OffsetIndex {
   #bytes: Buffer
   #count = 0
 
-  constructor(bytes: Buffer = Buffer.alloc(INITIAL_ENTRIES * ENTRY_BYTES), count = 0) {
+  constructor(bytes: Buffer = Buffer.alloc(0), count = 0) {
     this.#bytes = bytes
     this.#count = count
   }
 
-  /** From the bytes of a file. Undefined when they cannot be an index of a log of `logBytes`. */
+  /** From the bytes of a file, without the entries at or beyond `logBytes`. Undefined when they cannot be an index. */
   static parse(bytes: Buffer, logBytes: number): OffsetIndex | undefined {
     if (bytes.length % ENTRY_BYTES !== 0) return undefined
     const index = new OffsetIndex(bytes, bytes.length / ENTRY_BYTES)
@@ -28,7 +28,8 @@ export class OffsetIndex {
       const isIncreasing = at === 0 ? index.#offset(0) >= 0 && index.#position(0) >= 0 : index.#offset(at) > index.#offset(at - 1) && index.#position(at) > index.#position(at - 1)
       if (!isIncreasing) return undefined
     }
-    return index.#count > 0 && index.#position(index.#count - 1) >= logBytes ? undefined : index
+    index.truncate(logBytes)
+    return index
   }
 
   get entryCount(): number {

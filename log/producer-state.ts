@@ -116,14 +116,18 @@ export class ProducerState {
     }
   }
 
-  serialize(): Buffer {
-    const bytes = [...this.#producers.values()].reduce((sum, producer) => sum + PRODUCER_BYTES + producer.batches.length * BATCH_BYTES, HEADER_BYTES)
-    const out = Buffer.alloc(bytes)
+  /** The snapshot for `endOffset`: what was appended at or above it is left out, for it may yet be lost. */
+  serialize(endOffset: number): Buffer {
+    const kept = [...this.#producers].flatMap(([id, { lastSeenMs, batches }]) => {
+      const durable = batches.filter((batch) => batch.lastOffset < endOffset).slice(-DUPLICATE_WINDOW)
+      return durable.length === 0 ? [] : [{ id, lastSeenMs, batches: durable }]
+    })
+    const out = Buffer.alloc(kept.reduce((sum, producer) => sum + PRODUCER_BYTES + producer.batches.length * BATCH_BYTES, HEADER_BYTES))
     out.writeInt16BE(VERSION, 0)
-    out.writeInt32BE(this.#producers.size, 6)
+    out.writeInt32BE(kept.length, 6)
     let at = HEADER_BYTES
-    for (const [id, producer] of this.#producers) {
-      out.writeBigInt64BE(BigInt(id), at)
+    for (const producer of kept) {
+      out.writeBigInt64BE(BigInt(producer.id), at)
       out.writeBigInt64BE(BigInt(Math.floor(producer.lastSeenMs)), at + 8)
       out.writeInt32BE(producer.batches.length, at + 16)
       at += PRODUCER_BYTES

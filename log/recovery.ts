@@ -1,24 +1,17 @@
 /**
  * Opens what is on disk of a partition, trusting nothing that was not made durable.
  *
- * The checkpoint says how far the log was durable. What lies beyond it in the active segment is walked batch by
- * batch, with checksums, and cut at the first that is not whole: such a tail was never acknowledged as
- * durable. Damage before the checkpoint is not cut: the partition is refused with `CORRUPT_LOG`, and nothing is changed.
- * What survives beyond the checkpoint is synced before anyone sees it, because the kernel may only have had it
- * in memory. Recovering twice gives the same log.
+ * The checkpoint says how far the log was durable and how large each segment was. What lies beyond is walked batch by
+ * batch, with checksums, and cut at the first that is not whole: that is what a crash leaves. Damage before the checkpoint
+ * is not cut: the partition is refused with `CORRUPT_LOG`, and nothing is changed. What survives beyond the
+ * checkpoint is synced before anyone sees it, because the kernel may only have had it in memory. Recovering
+ * twice gives the same log.
  */
-import {
-  readBaseOffset,
-  readBaseSequence,
-  readLastOffset,
-  readLeaderEpoch,
-  readProducerEpoch,
-  readProducerId,
-  readRecordCount,
-} from '../protocol/batch-header.ts'
+import { readBaseOffset, readBaseSequence, readLastOffset, readLeaderEpoch, readProducerEpoch, readProducerId, readRecordCount } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { isTemporary, readSmallFile } from './atomic-file.ts'
+import type { Damage } from './batch-walk.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, offsetName, offsetOfName, SNAPSHOT_SUFFIX } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
@@ -34,57 +27,64 @@ export interface RecoveredLog {
   readonly logEndOffset: number
   readonly producers: ProducerState
   readonly epochs: LeaderEpochs
-  /** Something lies beyond the checkpoint, or was cut: make a new one. */
+  /** The checkpoint does not cover all of it. */
   readonly isDirty: boolean
   /** Files that belong to nothing: leftovers of an interrupted roll or retention. */
   readonly strays: readonly string[]
 }
 
-export async function recoverLog(parts: SegmentParts, directory: string, intervalBytes: number, nowMs: number, log: Log): Promise<RecoveredLog> {
+export interface RecoveryOptions {
+  readonly directory: string
+  readonly indexIntervalBytes: number
+  readonly nowMs: number
+  readonly log: Log
+}
+
+export async function recoverLog(parts: SegmentParts, options: RecoveryOptions): Promise<RecoveredLog> {
+  const { directory, nowMs } = options
   const names = await parts.files.list(directory)
-  const checkpoint = await readCheckpoint(parts, directory)
-  const start = checkpoint ?? { logStartOffset: 0, recoveryOffset: 0, segmentBase: 0, recoveryPosition: 0 }
+  const start = (await readCheckpoint(parts, directory)) ?? withoutCheckpoint(names)
   const { segments, strays } = await findSegments(parts, directory, names, start)
-  const active = segments.at(-1)
-  if (active === undefined) {
-    if (start.recoveryOffset > start.logStartOffset) throw damaged(directory, `every segment is missing, offsets ${start.logStartOffset} to ${start.recoveryOffset} were durable`)
-    return emptyLog(start, strays, await readEpochs(parts, directory, start.recoveryOffset))
-  }
-  checkDurablePart(directory, segments, start)
   const epochs = await readEpochs(parts, directory, start.recoveryOffset)
-  const snapshot = await readSnapshot(parts, directory, start.recoveryOffset, log)
-  const tail = new TailReplay(epochs, snapshot ?? new ProducerState(), nowMs)
-  if (snapshot === undefined) await replayProducers(segments, start, tail)
-  const { endOffset, isDirty } = await recoverActive(active, start, intervalBytes, tail, log)
-  return { segments, logStartOffset: start.logStartOffset, logEndOffset: endOffset, producers: tail.producers, epochs: tail.epochs, isDirty, strays }
+  const snapshot = await readSnapshot(parts, directory, start.recoveryOffset)
+  const isRebuilt = start.segments.length > 0 && (epochs === undefined || snapshot === undefined)
+  const replay = isRebuilt ? new Replay(new LeaderEpochs(), new ProducerState(), nowMs) : new Replay(epochs ?? new LeaderEpochs(), snapshot ?? new ProducerState(), nowMs)
+  if (isRebuilt) {
+    options.log.warn('partition.state-rebuilt', { directory, isEpochsMissing: epochs === undefined, isSnapshotMissing: snapshot === undefined })
+    await replayDurablePart(segments, start, replay)
+  }
+  const tail = await recoverTail(segments, start, replay, options)
+  replay.epochs.truncateFromStart(start.logStartOffset)
+  return {
+    segments: tail.segments,
+    logStartOffset: start.logStartOffset,
+    logEndOffset: tail.endOffset,
+    producers: replay.producers,
+    epochs: replay.epochs,
+    isDirty: tail.isDirty || isRebuilt,
+    strays: [...strays, ...tail.dropped.map((segment) => segment.path)],
+  }
 }
 
-function emptyLog(start: Checkpoint, strays: readonly string[], epochs: LeaderEpochs): RecoveredLog {
-  return { segments: [], logStartOffset: start.logStartOffset, logEndOffset: start.recoveryOffset, producers: new ProducerState(), epochs, isDirty: false, strays }
-}
-
-/** Applies the batches beyond the checkpoint to what the checkpoint had. */
-class TailReplay {
+/** Applies batches to what the checkpoint had. */
+class Replay {
   readonly epochs: LeaderEpochs
   readonly producers: ProducerState
-  readonly nowMs: number
-  /** The offset the next batch must begin with. */
-  nextOffset = 0
+  readonly #nowMs: number
 
   constructor(epochs: LeaderEpochs, producers: ProducerState, nowMs: number) {
     this.epochs = epochs
     this.producers = producers
-    this.nowMs = nowMs
+    this.#nowMs = nowMs
   }
 
   apply(batch: Buffer): void {
     const baseOffset = readBaseOffset(batch)
-    this.nextOffset = readLastOffset(batch) + 1
     this.epochs.assign(readLeaderEpoch(batch), baseOffset)
     const producerId = readProducerId(batch)
     if (producerId < 0) return
     const producer = { producerId, epoch: readProducerEpoch(batch), baseSequence: readBaseSequence(batch), recordCount: readRecordCount(batch) }
-    this.producers.update(producer, baseOffset, this.nowMs, this.nextOffset)
+    this.producers.update(producer, baseOffset, this.#nowMs, readLastOffset(batch) + 1)
   }
 }
 
@@ -94,100 +94,118 @@ async function readCheckpoint(parts: SegmentParts, directory: string): Promise<C
   return content && parseCheckpoint(content, path)
 }
 
-/** The segments by their `.log` files. Those wholly below the log start were being deleted; leftovers of all kinds are strays. */
+/** A partition too young for a checkpoint, or one whose checkpoint was moved away: nothing is vouched for. */
+function withoutCheckpoint(names: readonly string[]): Checkpoint {
+  const bases = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? [])
+  const first = bases.length === 0 ? 0 : Math.min(...bases)
+  return { logStartOffset: first, recoveryOffset: first, activeSinceMs: 0, segments: [] }
+}
+
+/** The segments the checkpoint names, which must be there, and those begun after it. All other files of segments are strays. */
 async function findSegments(parts: SegmentParts, directory: string, names: readonly string[], start: Checkpoint): Promise<{ segments: Segment[]; strays: string[] }> {
-  const bases = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []).sort((a, b) => a - b)
-  const keptFrom = bases.findLastIndex((base) => base <= start.logStartOffset)
-  const kept = bases.slice(Math.max(0, keptFrom))
+  const sizes = new Map(start.segments.map(({ baseOffset, sizeBytes }) => [baseOffset, sizeBytes]))
+  const present = new Set(names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []))
+  const missing = start.segments.find(({ baseOffset }) => !present.has(baseOffset))
+  if (missing !== undefined) throw damaged(`${directory}/${offsetName(missing.baseOffset, LOG_SUFFIX)} is missing, ${missing.sizeBytes} bytes of it were durable`)
+  const isKept = (base: number): boolean => sizes.has(base) || base >= start.recoveryOffset
+  const bases = [...present].filter(isKept).sort((a, b) => a - b)
   const segments = await Promise.all(
-    kept.map(async (base) => {
+    bases.map(async (base) => {
       const segment = new Segment(parts, directory, base, 0)
-      segment.sizeBytes = (await parts.files.stat(segment.path))?.sizeBytes ?? 0
+      const fileBytes = (await parts.files.stat(segment.path))?.sizeBytes ?? 0
+      const durableBytes = sizes.get(base) ?? 0
+      if (fileBytes < durableBytes) throw damaged(`${segment.path} has ${fileBytes} bytes, ${durableBytes} were durable`)
+      // Of the active segment, and those begun later, all that is there; of a sealed one what it had when it was sealed.
+      segment.sizeBytes = base >= (start.segments.at(-1)?.baseOffset ?? 0) ? fileBytes : durableBytes
       return segment
     }),
   )
-  const gone = new Set(bases.slice(0, Math.max(0, keptFrom)))
-  const strays = names.filter((name) => isTemporary(name) || name.endsWith(DELETED_SUFFIX) || isOfSegment(name, gone))
+  const strays = names.filter((name) => isTemporary(name) || name.endsWith(DELETED_SUFFIX) || isOfDroppedSegment(name, isKept))
   return { segments, strays: strays.map((name) => `${directory}/${name}`) }
 }
 
-function isOfSegment(name: string, bases: ReadonlySet<number>): boolean {
-  const base = /^(\d{20})\./.exec(name)?.[1]
-  return base !== undefined && !name.endsWith(SNAPSHOT_SUFFIX) && bases.has(Number(base))
+function isOfDroppedSegment(name: string, isKept: (base: number) => boolean): boolean {
+  const base = /^(\d{20})\.(?:log|index|timeindex)$/.exec(name)?.[1]
+  return base !== undefined && !isKept(Number(base))
 }
 
-/** Throws unless everything the checkpoint vouches for is there. */
-function checkDurablePart(directory: string, segments: readonly Segment[], start: Checkpoint): void {
-  const first = segments[0]
-  if (first !== undefined && first.baseOffset > start.logStartOffset) {
-    throw damaged(directory, `the log starts at offset ${start.logStartOffset}, its first segment at ${first.baseOffset}`)
-  }
-  const vouched = segments.find((segment) => segment.baseOffset === start.segmentBase)
-  if (vouched === undefined && start.recoveryOffset > start.logStartOffset) throw damaged(directory, `the segment that begins at offset ${start.segmentBase} is missing`)
-  if (vouched !== undefined && vouched.sizeBytes < start.recoveryPosition) {
-    throw damaged(directory, `${vouched.path} has ${vouched.sizeBytes} bytes, ${start.recoveryPosition} were durable`)
-  }
+interface RecoveredTail {
+  readonly segments: Segment[]
+  /** Empty segments of a roll that did not come to its end. */
+  readonly dropped: readonly Segment[]
+  readonly endOffset: number
+  readonly isDirty: boolean
 }
 
-/**
- * Walks the active segment beyond the checkpoint. A segment that was begun after the checkpoint is walked whole; the one before it was
- * durable before the new one was made.
- */
-async function recoverActive(
-  active: Segment,
-  start: Checkpoint,
-  intervalBytes: number,
-  tail: TailReplay,
-  log: Log,
-): Promise<{ endOffset: number; isDirty: boolean }> {
-  const isVouched = active.baseOffset === start.segmentBase
-  const from = isVouched ? start.recoveryPosition : 0
-  const fileBytes = active.sizeBytes
-  tail.nextOffset = isVouched ? start.recoveryOffset : active.baseOffset
-  active.sizeBytes = from
-  if (from > 0) active.firstAppendMs = tail.nowMs
-  if (from === fileBytes) return { endOffset: tail.nextOffset, isDirty: false }
-  await takeUpIndexes(active, from, intervalBytes)
-  let expected = tail.nextOffset
-  const end = await active.scan(from, fileBytes, true, ({ buffer, position }) => {
-    if (readBaseOffset(buffer) !== expected) throw new CutHere(position, `offset ${readBaseOffset(buffer)} follows ${expected}`)
-    expected = readLastOffset(buffer) + 1
-    tail.apply(buffer)
-    active.noteBatch(buffer, position, intervalBytes, tail.nowMs)
-  }).catch((error: unknown) => {
-    if (error instanceof CutHere) return { position: error.position, damage: error.message }
-    throw error
+/** Walks everything beyond the checkpoint. A segment was durable as a whole before the next was begun, so only the last may be cut. */
+async function recoverTail(segments: readonly Segment[], start: Checkpoint, replay: Replay, options: RecoveryOptions): Promise<RecoveredTail> {
+  const vouched = start.segments.at(-1)
+  const firstAt = segments.findIndex((segment) => segment.baseOffset >= (vouched?.baseOffset ?? 0))
+  if (firstAt < 0) return { segments: [...segments], dropped: [], endOffset: start.recoveryOffset, isDirty: false }
+  let endOffset = start.recoveryOffset
+  let isDirty = false
+  for (let at = firstAt; at < segments.length; at++) {
+    const segment = segments[at] as Segment
+    const later = segments.slice(at + 1)
+    const isVouched = segment.baseOffset === vouched?.baseOffset
+    if (isVouched && vouched.sizeBytes > 0) segment.firstAppendMs = start.activeSinceMs
+    if (!isVouched && segment.baseOffset !== endOffset) throw damaged(`${segment.path} begins where offset ${endOffset} is expected`)
+    const isLast = later.every((one) => one.sizeBytes === 0)
+    const tail = await recoverSegment(segment, isVouched ? vouched.sizeBytes : 0, endOffset, isLast, replay, options)
+    isDirty ||= tail.isChanged || !isVouched
+    endOffset = tail.endOffset
+    if (isLast) return { segments: segments.slice(0, at + 1), dropped: later, endOffset, isDirty }
+    segment.seal()
+  }
+  return { segments: [...segments], dropped: [], endOffset, isDirty }
+}
+
+/** Walks one segment from `from` on, where `nextOffset` is expected; cuts it at the first damage if it is the last, refuses it if not. */
+async function recoverSegment(
+  segment: Segment,
+  from: number,
+  nextOffset: number,
+  isLast: boolean,
+  replay: Replay,
+  options: RecoveryOptions,
+): Promise<{ endOffset: number; isChanged: boolean }> {
+  const fileBytes = segment.sizeBytes
+  segment.sizeBytes = from
+  if (from === fileBytes) return { endOffset: nextOffset, isChanged: false }
+  await takeUpIndexes(segment, nextOffset, options.indexIntervalBytes)
+  let expected = nextOffset
+  let gap: Damage | undefined
+  const end = await segment.scan({ from, to: fileBytes, firstOffset: nextOffset, checkCrc: true }, (batch, position) => {
+    if (readBaseOffset(batch) !== expected) {
+      gap = { position, what: `offset ${readBaseOffset(batch)} follows ${expected - 1}` }
+      return false
+    }
+    expected = readLastOffset(batch) + 1
+    replay.apply(batch)
+    segment.noteBatch(batch, position, options.indexIntervalBytes, options.nowMs)
+    return true
   })
-  if (end.position < fileBytes) {
-    log.warn('segment.tail-cut', { path: active.path, position: end.position, cutBytes: fileBytes - end.position, reason: end.damage ?? 'end' })
-  }
-  await makeTailDurable(active, end.position, fileBytes)
-  return { endOffset: expected, isDirty: true }
+  const damage = end.damage ?? gap
+  if (damage !== undefined && !isLast) throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
+  if (damage !== undefined) options.log.warn('segment.tail-cut', { path: segment.path, position: end.position, cutBytes: fileBytes - end.position, reason: damage.what })
+  await makeTailDurable(segment, end.position, fileBytes)
+  if (!isLast) await segment.writeIndexes()
+  return { endOffset: expected, isChanged: true }
 }
 
-class CutHere extends Error {
-  readonly position: number
-  constructor(position: number, why: string) {
-    super(why)
-    this.position = position
-  }
-}
-
-/** The active segment's indexes for the part before `position`, so that only what follows has to be walked. */
-export async function takeUpIndexes(active: Segment, position: number, intervalBytes: number): Promise<void> {
-  if (position === 0) {
-    active.active = { offsets: new OffsetIndex(), times: new TimeIndex() }
-    active.maxTimestamp = -1
+/** Makes ready to write to a segment whose batches so far end at `endOffset`. */
+export async function takeUpIndexes(segment: Segment, endOffset: number, intervalBytes: number): Promise<void> {
+  if (segment.sizeBytes === 0) {
+    segment.activate({ offsets: new OffsetIndex(), times: new TimeIndex() })
     return
   }
-  const loaded = (await active.loadIndexes()) ?? (await active.rebuildIndexes(intervalBytes))
-  loaded.offsets.truncate(position)
-  active.active = loaded
-  active.maxTimestamp = loaded.times.maxTimestamp
+  const indexes = await segment.loadIndexes(intervalBytes)
+  indexes.times.truncate(endOffset - segment.baseOffset)
+  segment.activate(indexes)
 }
 
-async function makeTailDurable(active: Segment, endPosition: number, fileBytes: number): Promise<void> {
-  const lease = await active.leaseLog()
+async function makeTailDurable(segment: Segment, endPosition: number, fileBytes: number): Promise<void> {
+  const lease = await segment.leaseLog()
   try {
     if (endPosition < fileBytes) await lease.handle.truncate(endPosition)
     await lease.handle.datasync()
@@ -196,30 +214,35 @@ async function makeTailDurable(active: Segment, endPosition: number, fileBytes: 
   }
 }
 
-async function readEpochs(parts: SegmentParts, directory: string, recoveryOffset: number): Promise<LeaderEpochs> {
+/** Undefined when the file is missing or damaged. */
+async function readEpochs(parts: SegmentParts, directory: string, recoveryOffset: number): Promise<LeaderEpochs | undefined> {
   const content = await readSmallFile(parts.files, `${directory}/${LEADER_EPOCHS_FILE}`)
-  const epochs = content === undefined ? new LeaderEpochs() : LeaderEpochs.parse(content)
-  epochs.truncateFromEnd(recoveryOffset)
+  const epochs = content && LeaderEpochs.parse(content)
+  epochs?.truncateFromEnd(recoveryOffset)
   return epochs
 }
 
 /** The snapshot made with the checkpoint. Undefined when it is missing or damaged. */
-async function readSnapshot(parts: SegmentParts, directory: string, recoveryOffset: number, log: Log): Promise<ProducerState | undefined> {
-  const path = `${directory}/${offsetName(recoveryOffset, SNAPSHOT_SUFFIX)}`
-  const content = await readSmallFile(parts.files, path)
-  const state = content && ProducerState.parse(content)
-  if (state === undefined && recoveryOffset > 0) log.warn('producer-snapshot.missing', { path })
-  return state
+async function readSnapshot(parts: SegmentParts, directory: string, recoveryOffset: number): Promise<ProducerState | undefined> {
+  const content = await readSmallFile(parts.files, `${directory}/${offsetName(recoveryOffset, SNAPSHOT_SUFFIX)}`)
+  return content && ProducerState.parse(content)
 }
 
-/** Makes the producer state again from everything before the checkpoint. */
-async function replayProducers(segments: readonly Segment[], start: Checkpoint, tail: TailReplay): Promise<void> {
-  for (const segment of segments) {
-    const to = segment.baseOffset === start.segmentBase ? start.recoveryPosition : segment.sizeBytes
-    if (segment.baseOffset < start.recoveryOffset) await segment.scan(0, to, false, ({ buffer }) => tail.apply(buffer))
+/** Makes producer state and epochs again from everything before the checkpoint. */
+async function replayDurablePart(segments: readonly Segment[], start: Checkpoint, replay: Replay): Promise<void> {
+  for (const mark of start.segments) {
+    const segment = segments.find((one) => one.baseOffset === mark.baseOffset)
+    const end = await segment?.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch) => {
+      replay.apply(batch)
+      return true
+    })
+    if (end?.damage !== undefined) throw damaged(`${segment?.path} at byte ${end.damage.position}: ${end.damage.what}`)
   }
 }
 
-function damaged(directory: string, what: string): TidemarkError {
-  return new TidemarkError('CORRUPT_LOG', `${directory}: ${what}. Nothing was changed; \`tidemark log verify\` tells more`)
+function damaged(what: string): TidemarkError {
+  return new TidemarkError(
+    'CORRUPT_LOG',
+    `${what}. Nothing was changed. \`tidemark log verify\` tells more; put the file back from a backup, or delete the topic`,
+  )
 }

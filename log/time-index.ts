@@ -15,7 +15,7 @@ export class TimeIndex {
   #bytes: Buffer
   #count = 0
 
-  constructor(bytes: Buffer = Buffer.alloc(INITIAL_ENTRIES * ENTRY_BYTES), count = 0) {
+  constructor(bytes: Buffer = Buffer.alloc(0), count = 0) {
     this.#bytes = bytes
     this.#count = count
   }

@@ -1,6 +1,6 @@
 /** From times to offsets, exact to the record. */
-import { readBaseOffset, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
-import { readRecords } from '../protocol/batch-reader.ts'
+import { readBaseOffset, readBatchSize, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
+import { type RecordView, readRecords } from '../protocol/batch-reader.ts'
 import type { Segment } from './segment.ts'
 
 export interface TimedOffset {
@@ -8,60 +8,71 @@ export interface TimedOffset {
   readonly timestampMs: number
 }
 
-/** The first record in `[startOffset, endOffset)` whose timestamp is `timestampMs` or later. */
-export async function findTimestamp(
-  segments: readonly Segment[],
-  timestampMs: number,
-  startOffset: number,
-  endOffset: number,
-  intervalBytes: number,
-): Promise<TimedOffset | undefined> {
+/** The offsets looked at: `[startOffset, endOffset)`. */
+export interface OffsetRange {
+  readonly startOffset: number
+  readonly endOffset: number
+}
+
+/** Read at once when looking for a batch. */
+const STEP_BYTES = 128 * 1024
+
+/** The first record in the range whose timestamp is `timestampMs` or later. */
+export async function findTimestamp(segments: readonly Segment[], timestampMs: number, range: OffsetRange, intervalBytes: number): Promise<TimedOffset | undefined> {
   for (const segment of [...segments]) {
+    if (segment.baseOffset >= range.endOffset) break
     const { times } = await segment.indexes(intervalBytes)
     if ((segment.maxTimestamp ?? times.maxTimestamp) < timestampMs) continue
-    const from = Math.max(startOffset, segment.baseOffset + times.lookup(timestampMs))
-    const batch = await firstBatch(segment, from, endOffset, intervalBytes, (candidate) => readMaxTimestamp(candidate) >= timestampMs)
-    const found = batch && (await readRecords(batch)).find((record) => record.timestampMs >= timestampMs && record.offset >= startOffset && record.offset < endOffset)
-    if (found !== undefined) return { offset: found.offset, timestampMs: found.timestampMs }
+    const from = Math.max(range.startOffset, segment.baseOffset + times.lookup(timestampMs))
+    for await (const batch of batchesOf(segment, { startOffset: from, endOffset: range.endOffset }, intervalBytes)) {
+      if (readMaxTimestamp(batch) < timestampMs) continue
+      const found = (await recordsIn(batch, range)).find((record) => record.timestampMs >= timestampMs)
+      // A producer's maximum may be larger than any of its records.
+      if (found !== undefined) return { offset: found.offset, timestampMs: found.timestampMs }
+    }
   }
   return undefined
 }
 
-/** The first of the records with the largest timestamp in `[startOffset, endOffset)`. */
-export async function findMaxTimestamp(segments: readonly Segment[], startOffset: number, endOffset: number, intervalBytes: number): Promise<TimedOffset | undefined> {
+/** The first of the records with the largest timestamp in the range. */
+export async function findMaxTimestamp(segments: readonly Segment[], range: OffsetRange, intervalBytes: number): Promise<TimedOffset | undefined> {
   let largest = -1
   for (const segment of [...segments]) {
-    if (segment.baseOffset >= endOffset) break
+    if (segment.baseOffset >= range.endOffset) break
     const { times } = await segment.indexes(intervalBytes)
     largest = Math.max(largest, segment.maxTimestamp ?? times.maxTimestamp)
   }
   if (largest < 0) return undefined
-  // The largest may lie outside the range, deleted or not yet committed; then the batches have to be looked at.
-  return (await findTimestamp(segments, largest, startOffset, endOffset, intervalBytes)) ?? scanForMax(segments, startOffset, endOffset)
+  // The largest may lie outside the range, deleted or not yet committed; then all batches have to be looked at.
+  return (await findTimestamp(segments, largest, range, intervalBytes)) ?? scanForMax(segments, range, intervalBytes)
 }
 
-async function scanForMax(segments: readonly Segment[], startOffset: number, endOffset: number): Promise<TimedOffset | undefined> {
-  let best: { readonly batch: Buffer; readonly timestampMs: number } | undefined
+async function scanForMax(segments: readonly Segment[], range: OffsetRange, intervalBytes: number): Promise<TimedOffset | undefined> {
+  let best: TimedOffset | undefined
   for (const segment of [...segments]) {
-    await segment.scan(0, segment.sizeBytes, false, ({ buffer }) => {
-      const isInside = readLastOffset(buffer) >= startOffset && readBaseOffset(buffer) < endOffset
-      if (isInside && readMaxTimestamp(buffer) > (best?.timestampMs ?? -1)) best = { batch: Buffer.from(buffer), timestampMs: readMaxTimestamp(buffer) }
-    })
+    for await (const batch of batchesOf(segment, range, intervalBytes)) {
+      if (readMaxTimestamp(batch) <= (best?.timestampMs ?? -1)) continue
+      for (const { offset, timestampMs } of await recordsIn(batch, range)) if (timestampMs > (best?.timestampMs ?? -1)) best = { offset, timestampMs }
+    }
   }
-  if (best === undefined) return undefined
-  const records = (await readRecords(best.batch)).filter((record) => record.offset >= startOffset && record.offset < endOffset)
-  const youngest = records.reduce((a, b) => (b.timestampMs > a.timestampMs ? b : a), { offset: -1, timestampMs: -1 })
-  return youngest.offset < 0 ? undefined : { offset: youngest.offset, timestampMs: youngest.timestampMs }
+  return best
 }
 
-/** The first batch from `offset` on that `accept` takes. */
-async function firstBatch(segment: Segment, offset: number, endOffset: number, intervalBytes: number, accept: (batch: Buffer) => boolean): Promise<Buffer | undefined> {
-  let next = offset
-  while (next < endOffset) {
-    const batch = await segment.read(next, 0, endOffset, intervalBytes)
-    if (batch === undefined) return undefined
-    if (accept(batch)) return batch
-    next = readLastOffset(batch) + 1
+async function recordsIn(batch: Buffer, range: OffsetRange): Promise<RecordView[]> {
+  const records = await readRecords(batch)
+  return records.filter(({ offset }) => offset >= range.startOffset && offset < range.endOffset)
+}
+
+/** The batches of a segment that have an offset in the range, in order. */
+async function* batchesOf(segment: Segment, range: OffsetRange, intervalBytes: number): AsyncGenerator<Buffer> {
+  let next = Math.max(range.startOffset, segment.baseOffset)
+  while (next < range.endOffset) {
+    const batches = await segment.read({ offset: next, maxBytes: STEP_BYTES, endOffset: range.endOffset }, intervalBytes)
+    if (batches === undefined) return
+    for (let at = 0; at < batches.length; at += readBatchSize(batches, at)) {
+      if (readBaseOffset(batches, at) >= range.endOffset) return
+      yield batches.subarray(at, at + readBatchSize(batches, at))
+      next = readLastOffset(batches, at) + 1
+    }
   }
-  return undefined
 }
