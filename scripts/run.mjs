@@ -30,7 +30,8 @@ try {
   const node = readyNode(fingerprint) ?? (await install(fingerprint))
   start(node, [entryOf(target), ...rest])
 } catch (error) {
-  process.stderr.write(`tidemark: ${error instanceof Failure ? error.message : `cannot start, and nobody foresaw why: ${error.stack}`}\n`)
+  const advice = error instanceof Failure ? '' : '; if a file of the project is lost or damaged, `git status` shows it'
+  process.stderr.write(`tidemark: ${error.message}${advice}\n`)
   process.exitCode = 1
 }
 
