@@ -51,6 +51,12 @@ interface Settings {
   readonly requestTimeoutMs: number
 }
 
+/** A place in the line for room in the buffer. */
+interface Place {
+  readonly bytes: number
+  readonly turn: Deferred<void>
+}
+
 export class Producer implements AsyncDisposable {
   readonly #client: ClusterClient
   readonly #settings: Settings
@@ -64,7 +70,8 @@ export class Producer implements AsyncDisposable {
   #bufferedBytes = 0
   /** Of the record that `enqueue` had no room for: what `ready` waits for. */
   #refusedBytes = 1
-  #roomWaiters: Deferred<void>[] = []
+  /** Who waits for room, first come first served. */
+  #line: Place[] = []
   #idleWaiters: Deferred<void>[] = []
   #firstFailure: TidemarkError | undefined
   #producerId: Promise<number> | undefined
@@ -130,7 +137,7 @@ export class Producer implements AsyncDisposable {
   async ready(options: { readonly topic?: string | { readonly name: string }; readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#codecReady
     if (options.topic !== undefined) await this.#client.topic(typeof options.topic === 'string' ? options.topic : options.topic.name, { signal: options.signal })
-    await this.#room(this.#refusedBytes, options.signal)
+    if (!this.#hasRoom(this.#refusedBytes)) this.#leaveLine(await this.#room(this.#refusedBytes, options.signal))
   }
 
   /** Resolves when everything sent so far is acknowledged; rejects with the first failure of an enqueued record since the last call. */
@@ -168,7 +175,8 @@ export class Producer implements AsyncDisposable {
     const value = record.value === null ? null : ref.value.encode(record.value)
     const encoded = this.#encoded(record, key instanceof Promise ? await key : key, value instanceof Promise ? await value : value)
     this.#checkSize(info, encoded)
-    if (!this.#hasRoom(encoded.bufferedBytes)) await this.#room(encoded.bufferedBytes, signal)
+    const place = this.#hasRoom(encoded.bufferedBytes) ? undefined : await this.#room(encoded.bufferedBytes, signal)
+    this.#leaveLine(place)
     this.#checkOpen()
     const sent = new Promise<Receipt>((resolve, reject) => {
       const partition = this.#append(info, encoded, (error, offset) => {
@@ -425,32 +433,43 @@ export class Producer implements AsyncDisposable {
   }
 
   #wakeWaiters(): void {
-    while (this.#roomWaiters.length > 0 && this.#bufferedBytes < this.#settings.bufferBytes) this.#roomWaiters.shift()?.resolve()
+    const [next] = this.#line
+    if (next !== undefined && this.#fits(next.bytes)) next.turn.resolve()
     if (this.#busy.size > 0) return
     for (const idle of this.#idleWaiters.splice(0)) idle.resolve()
   }
 
   #hasRoom(bytes: number): boolean {
-    return this.#roomWaiters.length === 0 && (this.#bufferedBytes === 0 || this.#bufferedBytes + bytes <= this.#settings.bufferBytes)
+    return this.#line.length === 0 && this.#fits(bytes)
   }
 
-  /** Waits in line for room. */
-  async #room(bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    const deadlineMs = this.#client.runtime.clock.monotonic() + this.#settings.maxBlockMs
-    while (!this.#hasRoom(bytes)) {
-      const room = createDeferred<void>()
-      this.#roomWaiters.push(room)
-      const timer = this.#client.runtime.timers.after(Math.max(0, deadlineMs - this.#client.runtime.clock.monotonic()), () =>
-        room.reject(new TidemarkError('BUFFER_FULL', `the buffer of ${this.#settings.bufferBytes} bytes had no room for ${this.#settings.maxBlockMs} ms`, { outcome: 'failed' })),
-      )
-      try {
-        await untilAborted(room.promise, signal)
-      } finally {
-        timer.cancel()
-        this.#roomWaiters = this.#roomWaiters.filter((waiter) => waiter !== room)
-      }
-      if (this.#bufferedBytes === 0 || this.#bufferedBytes + bytes <= this.#settings.bufferBytes) return
+  /** One record is always taken into an empty buffer, however large. */
+  #fits(bytes: number): boolean {
+    return this.#bufferedBytes === 0 || this.#bufferedBytes + bytes <= this.#settings.bufferBytes
+  }
+
+  /** Waits in line for room; whoever comes out of it must `leaveLine` in the turn in which it uses the room, so that records stay in order. */
+  async #room(bytes: number, signal: AbortSignal | undefined): Promise<Place> {
+    const place: Place = { bytes, turn: createDeferred<void>() }
+    this.#line.push(place)
+    const full = (): void =>
+      place.turn.reject(new TidemarkError('BUFFER_FULL', `the buffer of ${this.#settings.bufferBytes} bytes had no room for ${this.#settings.maxBlockMs} ms`, { outcome: 'failed' }))
+    const timer = this.#client.runtime.timers.after(this.#settings.maxBlockMs, full)
+    try {
+      await untilAborted(place.turn.promise, signal)
+      return place
+    } catch (error) {
+      this.#leaveLine(place)
+      throw error
+    } finally {
+      timer.cancel()
     }
+  }
+
+  #leaveLine(place: Place | undefined): void {
+    if (place === undefined) return
+    this.#line = this.#line.filter((other) => other !== place)
+    queueMicrotask(() => this.#wakeWaiters())
   }
 
   /** Wakes up when the oldest open batch has lingered long enough. */
@@ -514,7 +533,7 @@ export class Producer implements AsyncDisposable {
         for (const batch of queue.inFlight.splice(0)) queue.waiting.unshift(batch)
         this.#failQueue(queue, new TidemarkError('CLOSED', 'the producer was closed before the record was acknowledged'))
       }
-      for (const waiter of this.#roomWaiters.splice(0)) waiter.reject(new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' }))
+      for (const place of this.#line.splice(0)) place.turn.reject(new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' }))
     }
   }
 }

@@ -1,0 +1,93 @@
+/** `tidemark cluster …` */
+import type { Command } from 'commander'
+import type { ClusterDescription, Tidemark, TopicDescription } from '../client/index.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { parseDuration } from '../protocol/units.ts'
+import { type GlobalOptions, withClient } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+import { note, printOne, printRows } from './output.ts'
+
+/** Between two looks while waiting for health. */
+const LOOK_EVERY_MS = 200
+
+export function addCluster(program: Command): void {
+  const cluster = program.command('cluster').description('the state of the cluster')
+  cluster
+    .command('status')
+    .description('the nodes of the cluster')
+    .action((_flags: object, command: Command) => status(command.optsWithGlobals()))
+  cluster
+    .command('health')
+    .description('whether everything works; ends with 10 when not')
+    .option('--wait <duration>', 'wait so long for it')
+    .action((flags: { wait?: string }, command: Command) => health(flags.wait, command.optsWithGlobals()))
+}
+
+function status(options: GlobalOptions): Promise<void> {
+  return withClient(options, async ({ admin }) => {
+    const cluster = await admin.describeCluster()
+    if (options.output !== 'table') {
+      await printOne({ ...cluster }, options.output)
+      return
+    }
+    note(`cluster ${cluster.clusterId}`)
+    await printRows(
+      cluster.nodes.map(({ nodeId, host, port, rack, alive, version, roles }) => ({
+        node: nodeId,
+        address: `${host}:${port}`,
+        alive: alive ? 'yes' : 'no',
+        controller: nodeId === cluster.controllerId ? 'active' : '',
+        roles: roles.join(','),
+        rack,
+        version,
+      })),
+      'table',
+    )
+  })
+}
+
+async function health(wait: string | undefined, options: GlobalOptions): Promise<void> {
+  const deadlineMs = performance.now() + (wait === undefined ? 0 : parseDuration(wait, '--wait'))
+  for (;;) {
+    const reasons = await look(options)
+    if (reasons.length === 0 || performance.now() >= deadlineMs) {
+      await printOne({ status: reasons.length === 0 ? 'healthy' : 'unhealthy', reasons: reasons.join('; ') }, options.output)
+      if (reasons.length > 0) process.exitCode = EXIT.unhealthy
+      return
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+  }
+}
+
+/** What is wrong; nothing when healthy. */
+async function look(options: GlobalOptions): Promise<string[]> {
+  try {
+    return await withClient({ ...options, timeout: '3s' }, async (tm: Tidemark) => {
+      const cluster = await tm.admin.describeCluster()
+      return [...clusterReasons(cluster), ...(await tm.admin.listTopics()).flatMap(topicReasons), ...(await nodeReasons(cluster))]
+    })
+  } catch (error) {
+    return [TidemarkError.from(error).message]
+  }
+}
+
+function clusterReasons(cluster: ClusterDescription): string[] {
+  const silent = cluster.nodes.filter((node) => !node.alive).map((node) => `node ${node.nodeId} is silent`)
+  return cluster.controllerId < 0 ? ['there is no active controller', ...silent] : silent
+}
+
+function topicReasons(topic: TopicDescription): string[] {
+  return topic.partitions.filter(({ leader }) => leader < 0).map(({ partition }) => `${topic.name}-${partition} has no leader`)
+}
+
+/** Each node's own word. */
+async function nodeReasons(cluster: ClusterDescription): Promise<string[]> {
+  const answers = await Promise.all(
+    cluster.nodes.map(async ({ nodeId, host, port }) => {
+      const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`, { signal: AbortSignal.timeout(3000) })
+      const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
+      return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
+    }),
+  )
+  return answers.flat()
+}

@@ -1,0 +1,71 @@
+/** `tidemark completion …`: scripts for shells. Commands and options come from the program itself, topic names from the cluster. */
+import type { Command } from 'commander'
+import { TidemarkError } from '../protocol/errors.ts'
+import { type GlobalOptions, withClient } from './context.ts'
+
+const SHELLS = ['bash', 'zsh', 'fish'] as const
+
+/** Commands whose argument is a topic. */
+const TAKES_TOPIC = new Set(['produce', 'consume', 'offsets', 'topic describe', 'topic alter', 'topic grow', 'topic delete'])
+
+export function addCompletion(program: Command): void {
+  program
+    .command('completion <shell>')
+    .description(`the completion script of a shell: ${SHELLS.join(', ')}`)
+    .action((shell: string) => {
+      process.stdout.write(completionScript(shell))
+    })
+  // What the scripts call: the words typed so far in, one suggestion a line out.
+  program
+    .command('complete [words...]', { hidden: true })
+    .allowUnknownOption()
+    .action(async (words: readonly string[], _flags: object, command: Command) => {
+      const suggestions = await suggest(program, words, command.optsWithGlobals())
+      process.stdout.write(suggestions.map((word) => `${word}\n`).join(''))
+    })
+}
+
+export function completionScript(shell: string): string {
+  switch (shell) {
+    case 'bash':
+      return [
+        '_tidemark() {',
+        '  local IFS=$\'\\n\'',
+        '  COMPREPLY=($(compgen -W "$(tidemark complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))',
+        '}',
+        'complete -F _tidemark tidemark',
+        '',
+      ].join('\n')
+    case 'zsh':
+      return ['#compdef tidemark', '_tidemark() {', '  local -a found', '  found=("${(@f)$(tidemark complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")', '  compadd -a found', '}', 'compdef _tidemark tidemark', ''].join('\n')
+    case 'fish':
+      return ['function __tidemark_complete', '  set -l words (commandline -opc)', '  tidemark complete -- $words[2..] 2>/dev/null', 'end', "complete -c tidemark -f -a '(__tidemark_complete)'", ''].join('\n')
+    default:
+      throw new TidemarkError('USAGE', `unknown shell ${JSON.stringify(shell)}, there is ${SHELLS.join(', ')}`)
+  }
+}
+
+/** What may come after `words`. */
+export async function suggest(program: Command, words: readonly string[], options: GlobalOptions): Promise<string[]> {
+  let command = program
+  const path: string[] = []
+  for (const word of words.filter((one) => !one.startsWith('-'))) {
+    const next = command.commands.find((child) => child.name() === word)
+    if (next === undefined) break
+    command = next
+    path.push(word)
+  }
+  const names = command.commands.filter((child) => child.name() !== 'complete').map((child) => child.name())
+  const flags = [...command.options, ...program.options].map((option) => option.long).filter((long) => long !== undefined && long !== null)
+  const topics = TAKES_TOPIC.has(path.join(' ')) ? await topicNames(options) : []
+  return [...names, ...topics, ...flags]
+}
+
+/** Quietly none when no node answers: completion must not get in the way. */
+async function topicNames(options: GlobalOptions): Promise<string[]> {
+  try {
+    return await withClient({ ...options, timeout: '1s' }, async ({ admin }) => (await admin.listTopics()).map((topic) => topic.name))
+  } catch {
+    return []
+  }
+}

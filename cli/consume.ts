@@ -1,0 +1,138 @@
+/** `tidemark consume`: records to lines. */
+import type { Command } from 'commander'
+import type { Consumer, Message, Tidemark } from '../client/index.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { wholeNumber } from './arguments.ts'
+import { parseConsumeFormat } from './consume-format.ts'
+import { type OffsetBound, type OffsetRange, parseOffsetRange } from './consume-offset.ts'
+import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
+import { write } from './output.ts'
+
+interface ConsumeFlags {
+  readonly offset: string
+  readonly partitions?: string
+  readonly format?: string
+  readonly num?: string
+  readonly exitAtEnd?: boolean
+}
+
+type Bytes = Message<Buffer, Buffer>
+
+export function addConsume(program: Command): void {
+  program
+    .command('consume <topics...>')
+    .description('print the records of topics, and go on as new ones come')
+    .option('--offset <range>', 'start, end, 5, +5, -5, 5:10, @time, @time:time (see docs/cli.md)', 'end')
+    .option('-p, --partitions <numbers>', 'only these partitions, separated by commas')
+    .option('-f, --format <format>', "such as '%t %p %o %k %v\\n'; also %T time, %h headers")
+    .option('-n, --num <count>', 'stop after so many records')
+    .option('-e, --exit-at-end', 'stop at the end as it is now', false)
+    .option('--follow', 'go on as new records come (the default without -e)')
+    .action((topics: readonly string[], flags: ConsumeFlags, command: Command) => consume(topics, flags, command.optsWithGlobals()))
+}
+
+function consume(topics: readonly string[], flags: ConsumeFlags, options: GlobalOptions): Promise<void> {
+  const range = parseOffsetRange(flags.offset, Date.now())
+  const partitions = flags.partitions?.split(',').map((text) => wholeNumber(text.trim(), '--partitions'))
+  const most = flags.num === undefined ? Number.POSITIVE_INFINITY : wholeNumber(flags.num, '--num')
+  const render = rendererOf(flags.format, options)
+  return withClient(options, async (tm) => {
+    const signal = interruptSignal()
+    const consumer = await openConsumer(tm, topics, partitions, range, flags.exitAtEnd ?? false, signal)
+    await print(consumer, most, render)
+  })
+}
+
+async function print(consumer: Consumer<Buffer, Buffer>, most: number, render: (message: Bytes) => string): Promise<void> {
+  let left = most
+  if (left === 0) return
+  for await (const { messages } of consumer.batches()) {
+    const wanted = messages.slice(0, left)
+    await write(wanted.map(render).join(''))
+    left -= wanted.length
+    if (left <= 0) return
+  }
+}
+
+function rendererOf(format: string | undefined, options: GlobalOptions): (message: Bytes) => string {
+  if (format !== undefined) return parseConsumeFormat(format)
+  switch (options.output) {
+    case 'table':
+      return (message) => `${message.value?.toString() ?? ''}\n`
+    case 'json':
+    case 'jsonl':
+      return (message) => `${JSON.stringify(plain(message))}\n`
+    case 'yaml':
+      throw new TidemarkError('USAGE', 'consume prints lines, jsonl or a format of yours, not yaml')
+  }
+}
+
+function plain(message: Bytes): object {
+  const { topic, partition, offset, timestamp, key, value, headers } = message
+  return {
+    topic,
+    partition,
+    offset: Number(offset),
+    timestamp,
+    key: key?.toString() ?? null,
+    value: value?.toString() ?? null,
+    headers: Object.fromEntries([...headers].map(([name, header]) => [name, header?.toString() ?? null])),
+  }
+}
+
+async function openConsumer(
+  tm: Tidemark,
+  topics: readonly string[],
+  partitions: readonly number[] | undefined,
+  range: OffsetRange,
+  exitAtEnd: boolean,
+  signal: AbortSignal,
+): Promise<Consumer<Buffer, Buffer>> {
+  const to = range.to ?? (exitAtEnd ? ({ kind: 'end' } as const) : undefined)
+  const from = await resolve(tm, topics, range.from)
+  const end = to === undefined ? undefined : await resolve(tm, topics, to)
+  return tm.consumer<Buffer, Buffer>(topics, {
+    start: { offset: from },
+    ...(end !== undefined && { end: { offset: end } }),
+    ...(partitions !== undefined && { partitions }),
+    signal,
+  })
+}
+
+type OffsetOf = (topic: string, partition: number) => bigint
+
+/** A bound as offsets, by asking where each partition begins and ends. */
+async function resolve(tm: Tidemark, topics: readonly string[], bound: OffsetBound): Promise<OffsetOf> {
+  const found = new Map<string, bigint>()
+  for (const topic of topics) {
+    const times = bound.kind === 'time' ? await tm.admin.offsetsForTimestamp(topic, bound.timestampMs) : []
+    for (const { partition, earliest, highWatermark } of await tm.admin.offsets(topic)) {
+      const atTime = times.find((one) => one.partition === partition)?.offset
+      found.set(`${partition} ${topic}`, offsetOf(bound, earliest, highWatermark, atTime))
+    }
+  }
+  return (topic, partition) => {
+    const offset = found.get(`${partition} ${topic}`)
+    if (offset === undefined) throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition}`)
+    return offset
+  }
+}
+
+function offsetOf(bound: OffsetBound, earliest: bigint, highWatermark: bigint, atTime: bigint | undefined): bigint {
+  switch (bound.kind) {
+    case 'start':
+      return earliest
+    case 'end':
+      return highWatermark
+    case 'absolute':
+      return bound.offset < earliest ? earliest : bound.offset
+    case 'afterStart':
+      return earliest + BigInt(bound.count)
+    case 'beforeEnd': {
+      const offset = highWatermark - BigInt(bound.count)
+      return offset < earliest ? earliest : offset
+    }
+    case 'time':
+      return atTime ?? highWatermark
+  }
+}

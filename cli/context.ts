@@ -1,0 +1,38 @@
+/** Which cluster a command talks to, and the client it talks through. */
+import type { Tidemark } from '../client/index.ts'
+import type { OutputFormat } from './output.ts'
+
+/** Options that every command has. */
+export interface GlobalOptions {
+  readonly bootstrap: string
+  readonly output: OutputFormat
+  readonly yes: boolean
+  readonly debug: boolean
+  /** For one command, such as `30s`. */
+  readonly timeout: string
+}
+
+export const BOOTSTRAP_DEFAULT = '127.0.0.1:9092'
+
+/** Connects, runs `work`, and closes whatever happens. */
+export async function withClient<T>(options: GlobalOptions, work: (tm: Tidemark) => Promise<T>): Promise<T> {
+  const { connect } = await import('../client/index.ts')
+  const tm = await connect(options.bootstrap, { requestTimeout: options.timeout, connectTimeout: options.timeout })
+  try {
+    return await work(tm)
+  } finally {
+    await tm.close()
+  }
+}
+
+/** Aborts at the first Ctrl-C or SIGTERM; the second ends the process at once. */
+export function interruptSignal(): AbortSignal {
+  const abort = new AbortController()
+  const interrupt = (): void => {
+    if (abort.signal.aborted) process.exit(130)
+    abort.abort()
+  }
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  return abort.signal
+}

@@ -1,0 +1,72 @@
+/** The command line: what there is, and how failures are told. Each command loads what it needs when it runs. */
+import { Command, CommanderError, Option } from 'commander'
+import { ERRORS, TidemarkError } from '../protocol/errors.ts'
+import { VERSION } from '../protocol/version.ts'
+import { addBench } from './bench.ts'
+import { addCluster } from './cluster.ts'
+import { addCompletion } from './completion.ts'
+import { addConfig } from './config.ts'
+import { addConsume } from './consume.ts'
+import { BOOTSTRAP_DEFAULT } from './context.ts'
+import { addDev } from './dev.ts'
+import { EXIT, exitCodeOf } from './exit-codes.ts'
+import { addLog } from './log.ts'
+import { addOffsets } from './offsets.ts'
+import { OUTPUT_FORMATS } from './output.ts'
+import { addProduce } from './produce.ts'
+import { addServe } from './serve.ts'
+import { addTopic } from './topic.ts'
+
+export function createProgram(): Command {
+  const program = new Command('tidemark')
+    .description('A distributed commit log.')
+    .version(VERSION, '-V, --version')
+    .addOption(new Option('--bootstrap <addresses>', 'nodes to connect to, separated by commas').env('TIDEMARK_BOOTSTRAP').default(BOOTSTRAP_DEFAULT))
+    .addOption(new Option('-o, --output <format>', 'how to print data').choices(OUTPUT_FORMATS).default('table'))
+    .option('-y, --yes', 'do not ask', false)
+    .option('--timeout <duration>', 'how long a request may take', '30s')
+    .option('--debug', 'show stacks of errors', false)
+    .showSuggestionAfterError()
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text) })
+  for (const add of [addDev, addServe, addTopic, addProduce, addConsume, addOffsets, addCluster, addBench, addLog, addConfig, addCompletion]) add(program)
+  program.command('version').description('the version of tidemark').action(() => console.log(VERSION))
+  inheritExit(program)
+  return program
+}
+
+export async function main(argv: readonly string[]): Promise<void> {
+  quietBrokenPipe()
+  const program = createProgram()
+  try {
+    await program.parseAsync([...argv])
+  } catch (error) {
+    process.exitCode = tell(error, argv.includes('--debug'))
+  }
+}
+
+/** Every subcommand throws instead of ending the process, as the program does. */
+function inheritExit(command: Command): void {
+  for (const child of command.commands) {
+    child.exitOverride().showSuggestionAfterError()
+    inheritExit(child)
+  }
+}
+
+/** Prints a failure in one sentence; returns the exit code. */
+function tell(caught: unknown, withStack: boolean): number {
+  if (caught instanceof CommanderError) return caught.exitCode === 0 ? EXIT.ok : EXIT.usage
+  const error = TidemarkError.from(caught)
+  if (withStack && caught instanceof Error) process.stderr.write(`${caught.stack}\n`)
+  if (error.code === 'CANCELLED') return EXIT.interrupted
+  process.stderr.write(`error: ${error.message} [${error.code}]. ${ERRORS[error.code].help}\n`)
+  return exitCodeOf(error.code)
+}
+
+/** `tidemark consume … | head` is no failure. */
+function quietBrokenPipe(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.ok)
+    throw error
+  })
+}

@@ -1,0 +1,88 @@
+/** A node as a process of its own, for scripts and tests that stop and kill it. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import net from 'node:net'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+/** How long a node may take until it is ready. */
+const READY_TIMEOUT_MS = 30_000
+
+export class NodeProcess {
+  readonly port: number
+  readonly #arguments: readonly string[]
+  #child: ChildProcess | undefined
+  #stderr = ''
+
+  private constructor(port: number, dataDir: string, extra: readonly string[]) {
+    this.port = port
+    this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
+  }
+
+  /** Starts a node on a free port and waits until it is ready. */
+  static async start(dataDir: string, extra: readonly string[] = []): Promise<NodeProcess> {
+    const node = new NodeProcess(await freePort(), dataDir, extra)
+    await node.start()
+    return node
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? -1
+  }
+
+  /** What it wrote to standard error since it was started. */
+  get stderr(): string {
+    return this.#stderr
+  }
+
+  /** Starts it again, on the same port. */
+  async start(): Promise<void> {
+    this.#stderr = ''
+    const child = spawn(process.execPath, this.#arguments, { stdio: ['ignore', 'ignore', 'pipe'] })
+    this.#child = child
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.#stderr += chunk.toString()
+    })
+    await this.#untilReady(child)
+  }
+
+  async #untilReady(child: ChildProcess): Promise<void> {
+    const deadlineMs = performance.now() + READY_TIMEOUT_MS
+    while (performance.now() < deadlineMs) {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the node ended before it was ready (${child.exitCode ?? child.signalCode}): ${this.#stderr}`)
+      const isReady = await fetch(`http://${this.address}/readyz`).then(
+        (response) => response.ok,
+        () => false,
+      )
+      if (isReady) return
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    throw new Error(`the node was not ready after ${READY_TIMEOUT_MS} ms: ${this.#stderr}`)
+  }
+
+  /** Sends a signal and waits for the end. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const child = this.#child
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
