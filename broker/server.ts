@@ -106,7 +106,11 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const startedMs = this.#runtime.clock.monotonic()
     const dataDir = await this.#openDataDir()
-    const [controller] = await Promise.all([this.#openController(), this.#listen()])
+    // Both are waited for even when one fails: what the other opened has to be closed again.
+    const [opened, listening] = await Promise.allSettled([this.#openController(), this.#listen()])
+    if (opened.status === 'rejected') throw opened.reason
+    if (listening.status === 'rejected') throw listening.reason
+    const controller = opened.value
     const { directoryId } = await dataDir.writeIdentity({ clusterId: controller.image.clusterId, nodeId: this.#config.nodeId })
     const broker = this.#createBroker(dataDir, controller)
     await this.#register(controller, directoryId)

@@ -51,6 +51,7 @@ class GrpcConnection implements Connection {
   readonly #address: string
   readonly #clock: Clock
   readonly #client: grpc.Client
+  readonly #streams = new Set<{ cancel(): void }>()
 
   constructor(address: string, clock: Clock) {
     this.#address = address
@@ -89,12 +90,16 @@ class GrpcConnection implements Connection {
     return this.#open(this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize), events)
   }
 
+  /** Closing a channel lets its calls go on; a closed client has no use for them. */
   close(): void {
+    for (const call of this.#streams) call.cancel()
     this.#client.close()
   }
 
   #open<Out, In>(call: grpc.ClientDuplexStream<Out, In>, events: StreamEvents<In>): MessageStream<Out> {
     let isOver = false
+    this.#streams.add(call)
+    call.on('close', () => this.#streams.delete(call))
     const over = (error: TidemarkError): void => {
       if (isOver) return
       isOver = true

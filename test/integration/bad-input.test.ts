@@ -1,0 +1,239 @@
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import http2 from 'node:http2'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { defaultNodeConfig, loadNodeConfig } from '../../broker/config.ts'
+import { startNode } from '../../broker/server.ts'
+import { type Tidemark, TidemarkError } from '../../client/index.ts'
+import { createGrpcTransport } from '../../client/grpc-transport.ts'
+import { MemoryStore } from '../../controller/memory-store.ts'
+import { BatchBuilder } from '../../protocol/batch-builder.ts'
+import { encodeProduceRequest, type ProduceResponseMessage } from '../../protocol/log-codec.ts'
+import { nodeClock, nodeRuntime } from '../../runtime/node.ts'
+import { startTidemark, type TestTidemark } from '../../testing/index.ts'
+import { MemoryFiles } from '../../testing/memory-files.ts'
+
+let node: TestTidemark
+let tm: Tidemark
+
+beforeEach(async () => {
+  node = await startTidemark({ config: { limits: { handshakeTimeoutMs: 300, requestBytesMax: 1024 * 1024 } } })
+  tm = await node.connect()
+  await tm.admin.createTopic('t', { partitions: 1 })
+})
+
+afterEach(() => node.close())
+
+/** The node still does its work: a record goes in and comes out. */
+async function expectNodeWorks(): Promise<void> {
+  const { offset } = await tm.producer().send('t', { value: 'still here' })
+  const [message] = await Array.fromAsync(tm.consumer('t', { start: { offset: () => offset }, end: 'now' }))
+  expect(String(message?.value)).toBe('still here')
+}
+
+async function rawConnection(): Promise<net.Socket> {
+  const socket = net.connect(node.port, node.host)
+  await once(socket, 'connect')
+  socket.on('error', () => {})
+  return socket
+}
+
+async function readToEnd(socket: net.Socket): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk: Buffer) => chunks.push(chunk))
+  await once(socket, 'close')
+  return Buffer.concat(chunks)
+}
+
+function aBatch(): Buffer {
+  const builder = new BatchBuilder()
+  builder.append(Buffer.from('k'), Buffer.from('some value'), 1_700_000_000_000)
+  return Buffer.from(builder.buildSync())
+}
+
+/** Sends one batch as it is and returns the code of the answer. */
+async function produceRaw(batch: Buffer): Promise<string> {
+  const transport = createGrpcTransport(nodeClock)
+  const answered = Promise.withResolvers<ProduceResponseMessage>()
+  const stream = transport.connection(node.address).openProduce({ message: answered.resolve, closed: answered.reject })
+  stream.send({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }] })
+  const { partitions } = await answered.promise.finally(() => transport.close())
+  return partitions[0]?.error?.code ?? 'none'
+}
+
+describe('bytes on the port that are no protocol', () => {
+  it.each([
+    ['a line of text', Buffer.from('hello there\r\n')],
+    ['a TLS greeting', Buffer.from('16030100c8010000c40303', 'hex')],
+    ['zeros', Buffer.alloc(64)],
+    ['a Kafka frame that claims 2 GiB', Buffer.from('7fffffff00120000', 'hex')],
+  ])('%s: the connection is closed with a word of explanation', async (_what, bytes) => {
+    const socket = await rawConnection()
+    socket.write(bytes)
+    expect(String(await readToEnd(socket))).toContain('this port speaks gRPC')
+    await expectNodeWorks()
+  })
+
+  it('silence: the connection is closed after the handshake time-out', async () => {
+    const socket = await rawConnection()
+    expect(await readToEnd(socket)).toHaveLength(0)
+    await expectNodeWorks()
+  })
+
+  it('an HTTP/2 preface with garbage behind it: the connection is closed', async () => {
+    const socket = await rawConnection()
+    socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+    socket.write(Buffer.alloc(4096, 0xff))
+    await readToEnd(socket)
+    await expectNodeWorks()
+  })
+})
+
+describe('messages that claim more than they are', () => {
+  it('a gRPC message that claims 2 GiB is refused before it is buffered', async () => {
+    const session = http2.connect(`http://${node.address}`)
+    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    const rssBefore = process.memoryUsage().rss
+    stream.write(Buffer.concat([Buffer.from([0, 0x7f, 0xff, 0xff, 0xff]), Buffer.alloc(1000)]))
+    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+    expect(headers['grpc-status']).toBe('8')
+    expect(process.memoryUsage().rss - rssBefore).toBeLessThan(64 * 1024 * 1024)
+    session.destroy()
+    await expectNodeWorks()
+  })
+
+  it('a field inside a request that claims 2 GiB fails that call', async () => {
+    const session = http2.connect(`http://${node.address}`)
+    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    const body = Buffer.from('22ffffffff07', 'hex')
+    stream.end(Buffer.concat([Buffer.from([0, 0, 0, 0, body.length]), body]))
+    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
+    expect(headers['grpc-status']).toBe('13')
+    session.destroy()
+    await expectNodeWorks()
+  })
+})
+
+describe('batches that are not what they should be', () => {
+  it('accepts the sound one that the others are made from', async () => {
+    expect(await produceRaw(aBatch())).toBe('none')
+  })
+
+  it('a flipped bit anywhere is noticed', async () => {
+    for (let bit = 8 * 8; bit < aBatch().length * 8; bit += 37) {
+      const batch = aBatch()
+      batch[bit >> 3] = (batch[bit >> 3] as number) ^ (1 << (bit & 7))
+      const isLeaderEpoch = bit >> 3 >= 12 && bit >> 3 < 16
+      expect.soft(await produceRaw(batch), `bit ${bit}`).toBe(isLeaderEpoch ? 'none' : 'CORRUPT_BATCH')
+    }
+  })
+
+  it('a cut batch, two batches in one, nothing at all', async () => {
+    expect(await produceRaw(aBatch().subarray(0, 40))).toBe('CORRUPT_BATCH')
+    expect(await produceRaw(aBatch().subarray(0, 65))).toBe('CORRUPT_BATCH')
+    expect(await produceRaw(Buffer.concat([aBatch(), aBatch()]))).toBe('CORRUPT_BATCH')
+    expect(await produceRaw(Buffer.alloc(0))).toBe('CORRUPT_BATCH')
+    expect(await tm.admin.offsets('t')).toMatchObject([{ highWatermark: 0n }])
+  })
+
+  it('a timestamp far in the future', async () => {
+    const error: unknown = await tm.producer().send('t', { value: 'x', timestamp: Date.now() + 365 * 86_400_000 }).catch((caught: unknown) => caught)
+    expect(TidemarkError.is(error) && error.code).toBe('INVALID_TIMESTAMP')
+    await expectNodeWorks()
+  })
+})
+
+describe('clients that vanish', () => {
+  it('in the middle of a message: nothing of it is written', async () => {
+    const socket = await rawConnection()
+    const session = http2.connect(`http://${node.address}`, { createConnection: () => socket })
+    session.on('error', () => {})
+    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    stream.on('error', () => {})
+    const scattered = encodeProduceRequest({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: aBatch() }] })
+    const message = Buffer.alloc(scattered.length)
+    scattered.copy(message)
+    stream.write(Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message.subarray(0, message.length - 5)]))
+    await new Promise<void>((resolve) => session.ping(() => resolve()))
+    socket.destroy()
+    await expectNodeWorks()
+    expect(await tm.admin.offsets('t')).toMatchObject([{ highWatermark: 1n }])
+  })
+
+  it('while their fetch is parked: the parked fetch goes with them', async () => {
+    const metric = async (): Promise<number> => {
+      const text = await (await fetch(`http://${node.address}/metrics`)).text()
+      return Number(/^tidemark_fetch_parked (\d+)$/m.exec(text)?.[1])
+    }
+    const transport = createGrpcTransport(nodeClock)
+    const stream = transport.connection(node.address).openFetch({ message: () => {}, closed: () => {} })
+    stream.send({ correlationId: 1, maxWaitMs: 300_000, minBytes: 1, maxBytes: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }] })
+    await expect.poll(metric).toBe(1)
+    transport.close()
+    await expect.poll(metric).toBe(0)
+  })
+})
+
+describe('a full disk', () => {
+  it('refuses writes with DISK_FULL, goes on reading, and recovers by itself', async () => {
+    const files = new MemoryFiles()
+    const config = defaultNodeConfig({ dataDir: '/data', listen: { host: '127.0.0.1', port: 0 }, limits: { diskMinFreeBytes: 0 } })
+    const full = await startNode(config, { ...nodeRuntime(), files }, { metadataStore: new MemoryStore() })
+    const { connect } = await import('../../client/index.ts')
+    const client = await connect(`127.0.0.1:${full.port}`)
+    try {
+      await client.admin.createTopic('t')
+      await client.producer().send('t', { value: 'before' })
+      files.capacityBytes = 0
+      const impatient = client.producer({ deliveryTimeout: '1s' })
+      const error: unknown = await impatient.send('t', { value: Buffer.alloc(10_000) }).catch((caught: unknown) => caught)
+      expect(TidemarkError.is(error) && error.code).toBe('DELIVERY_TIMED_OUT')
+      const [message] = await Array.fromAsync(client.consumer('t', { start: 'earliest', end: 'now' }))
+      expect(String(message?.value)).toBe('before')
+      const patient = client.producer({ deliveryTimeout: '60s' }).send('t', { value: 'after' })
+      files.capacityBytes = Number.MAX_SAFE_INTEGER
+      expect((await patient).offset).toBe(1n)
+    } finally {
+      await client.close()
+      await full.close()
+    }
+  })
+})
+
+describe('starting where one cannot start', () => {
+  it('a port that is taken: ADDRESS_IN_USE, and the data directory is free again', async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-'))
+    try {
+      const config = defaultNodeConfig({ dataDir, listen: { host: node.host, port: node.port } })
+      await expect(startNode(config, nodeRuntime())).rejects.toMatchObject({ code: 'ADDRESS_IN_USE' })
+      const other = await startNode({ ...config, listen: { host: '127.0.0.1', port: 0 } }, nodeRuntime())
+      await other.close()
+    } finally {
+      await rm(dataDir, { recursive: true })
+    }
+  })
+
+  it('a data directory that is in use: DATA_DIR_LOCKED', async () => {
+    const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-'))
+    try {
+      const config = defaultNodeConfig({ dataDir, listen: { host: '127.0.0.1', port: 0 } })
+      const first = await startNode(config, nodeRuntime())
+      await expect(startNode(config, nodeRuntime())).rejects.toMatchObject({ code: 'DATA_DIR_LOCKED' })
+      await first.close()
+    } finally {
+      await rm(dataDir, { recursive: true })
+    }
+  })
+
+  it('beyond this machine without authentication: INSECURE_LISTEN, unless it is meant', () => {
+    expect(() => loadNodeConfig({ flags: { listen: '0.0.0.0:9092' } })).toThrow(expect.objectContaining({ code: 'INSECURE_LISTEN' }))
+    expect(loadNodeConfig({ flags: { listen: '0.0.0.0:9092', insecure: 'true' } }).config.listen.host).toBe('0.0.0.0')
+  })
+
+  it('an unknown setting: INVALID_CONFIG with the nearest one', () => {
+    expect(() => loadNodeConfig({ flags: { listne: ':1' } })).toThrow(/did you mean listen/)
+  })
+})
