@@ -189,6 +189,8 @@ export class DataDir {
     const segmentParts = { files, pool: this.#pool, indexes: this.#indexes }
     const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
     for (const stray of recovered.strays) await this.#trash.removeNow(stray)
+    // A process that was killed may have made names that only the kernel knows.
+    if (!this.#wasCleanShutdown) await files.syncDirectory(directory)
     const parts = {
       ...segmentParts,
       runtime: this.#runtime,
@@ -262,16 +264,15 @@ export class DataDir {
     const { files } = this.#runtime
     const mark = `${this.path}/${CLEAN_SHUTDOWN_FILE}`
     this.#wasCleanShutdown = (await files.stat(mark)) !== undefined
-    if (this.#wasCleanShutdown) {
-      // Gone for certain before the first write: an unclean end must never look clean.
-      await files.remove(mark)
-      await files.syncDirectory(this.path)
-    }
+    // Gone for certain before the first write: an unclean end must never look clean.
+    await files.remove(mark)
+    await files.syncDirectory(this.path)
     this.#identity = await this.#readIdentity()
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
     for (const name of await files.list(topics)) {
       if (name.endsWith(DELETED_SUFFIX)) await this.#trash.removeNow(`${topics}/${name}`)
     }
+    await files.syncDirectory(topics)
   }
 
   async #readIdentity(): Promise<DataDirIdentity | undefined> {

@@ -5,7 +5,7 @@
  * takes the first part of a write. `crash` pulls the plug: it returns the files as the next process would find them. What was not
  * synced is lost: bytes of files without `datasync`, names without `syncDirectory`. With a `keep` function a crash is
  * less regular, as real ones are: it decides for every unsynced sector of 512 bytes and for every directory whether it
- * reached the disk after all. The old files are dead from then on: calls on them never settle, as in a process that was killed.
+ * reached the disk after all. `kill` ends only the process. The old files are dead from then on: calls on them never settle.
  */
 import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
 
@@ -58,6 +58,11 @@ export class MemoryFiles implements Files {
     this.#pause = options.pause ?? (() => Promise.resolve())
   }
 
+  /** After a crash or a kill. Not for users. */
+  get isDead(): boolean {
+    return this.#isDead
+  }
+
   /** Files opened and not closed. */
   get openHandleCount(): number {
     return this.#openHandleCount
@@ -81,6 +86,15 @@ export class MemoryFiles implements Files {
     this.#isDead = true
     const survivor = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
     survivor.#root = this.#root.afterCrash(keep)
+    return survivor
+  }
+
+  /** The files as the next process finds them when this one is killed and the kernel lives on: all bytes are there, the unsynced ones still unsynced. */
+  kill(): MemoryFiles {
+    this.#isDead = true
+    const survivor = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
+    survivor.#root = this.#root
+    this.#root.settleAll()
     return survivor
   }
 
@@ -243,6 +257,10 @@ class Directory {
     return bytes
   }
 
+  settleAll(): void {
+    for (const node of this.entries.values()) node.settleAll()
+  }
+
   afterCrash(keep: () => boolean): Directory {
     const survivor = new Directory()
     for (const [name, node] of keep() ? this.entries : this.durable) survivor.entries.set(name, node.afterCrash(keep))
@@ -300,6 +318,10 @@ class MemoryFile {
       const firstVolatile = this.#changes.findIndex((change) => !change.isDurable)
       this.#changes.splice(0, firstVolatile < 0 ? this.#changes.length : firstVolatile)
     }
+  }
+
+  settleAll(): void {
+    for (const change of this.#changes) change.isSettled = true
   }
 
   afterCrash(keep: () => boolean): MemoryFile {
@@ -374,6 +396,7 @@ class MemoryHandle implements FileHandle {
 
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
     this.#check(true)
+    if (this.#files.isDead) return new Promise(() => {})
     const fault = this.#files.takeFault('write', this.path)
     const { change, isComplete } = this.#file.write(buffers, position, this.#files.roomBytes(), fault === undefined ? Number.POSITIVE_INFINITY : (fault.tornBytes ?? 0))
     await this.#files.settle('write')
@@ -384,6 +407,7 @@ class MemoryHandle implements FileHandle {
 
   async datasync(): Promise<void> {
     this.#check(false)
+    if (this.#files.isDead) return new Promise(() => {})
     const fault = this.#files.takeFault('datasync', this.path)
     const end = this.#file.beginSync()
     await this.#files.settle('datasync')
@@ -393,6 +417,7 @@ class MemoryHandle implements FileHandle {
 
   async truncate(sizeBytes: number): Promise<void> {
     this.#check(true)
+    if (this.#files.isDead) return new Promise(() => {})
     const fault = this.#files.takeFault('truncate', this.path)
     if (fault === undefined) this.#file.truncate(sizeBytes).isSettled = true
     await this.#files.settle('truncate')

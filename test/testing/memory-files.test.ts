@@ -64,6 +64,15 @@ describe('memory files', () => {
     expect(await files.crash().list('/d')).toEqual(['a'])
   })
 
+  it('keep everything when only the process dies, and still lose it when the power goes after that', async () => {
+    const files = await withFile('/d/a', 'abc')
+    const handle = await files.open('/d/a', 'readWrite')
+    await handle.write([Buffer.from('def')], 3)
+    const next = files.kill()
+    expect(await contentOf(next, '/d/a')).toBe('abcdef')
+    expect(await contentOf(next.crash(), '/d/a')).toBe('abc')
+  })
+
   it('may keep some sectors of an unsynced write and not others', async () => {
     const files = await withFile('/d/a', '')
     const handle = await files.open('/d/a', 'readWrite')
