@@ -1,9 +1,10 @@
 /**
- * The active controller: a thin shell around the pure requests of `metadata/`.
+ * The active controller: a thin shell around the pure decisions of `metadata/`.
  *
  * Requests are decided one at a time, each against the image that has every earlier decision in it: a request waits until the
- * records of the one before are committed and applied. Metadata changes are rare; being
- * simple is worth more here than being many at once.
+ * records of the one before are committed and applied. Deciding ahead on an image that is not committed
+ * would share disk writes between requests, and would need an answer to "what if the earlier one fails"; metadata changes are
+ * rare, and one request may carry thousands of them.
  */
 import { TidemarkError } from '../protocol/errors.ts'
 import type {
@@ -16,62 +17,77 @@ import type {
   GrowTopicsRequest,
   GrowTopicsResponse,
 } from '../protocol/gen/tidemark/v1/cluster.ts'
-import type { MetadataRecord, RegisterNodeRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
+import type { MetadataBatch, RegisterNodeRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { applyBatch } from './metadata/apply.ts'
+import { applyBatch, applyBatches } from './metadata/apply.ts'
+import { alterConfigs } from './metadata/configs.ts'
+import type { Decision } from './metadata/decision.ts'
 import { EMPTY_IMAGE, type MetadataDelta, type MetadataImage } from './metadata/image.ts'
-import { allocateProducerIds, alterConfigs, createTopics, type Decision, deleteTopics, growTopics, type RequestDefaults, registerNode } from './metadata/requests.ts'
-import type { MetadataLog } from './metadata-log.ts'
+import { checkFeatureLevel, nameCluster, registerNode } from './metadata/nodes.ts'
+import { allocateProducerIds, type ProducerIdBlock } from './metadata/producer-ids.ts'
+import { type CreateContext, createTopics, deleteTopics, growTopics } from './metadata/topics.ts'
+import type { MetadataLog, Unfollow } from './metadata-log.ts'
 import type { MetadataStore } from './metadata-store.ts'
 import { openSingleVoterLog } from './single-voter-log.ts'
+import { VersionWaiters } from './version-waiters.ts'
 
-/** Requests that may wait their turn. */
-const REQUESTS_MAX = 256
+/** Requests that may wait their turn: at a few milliseconds each, the last one waits about a second. */
+export const REQUESTS_MAX = 256
 
-/** What this version writes; a node that knows less refuses to join. */
-const FEATURE_LEVEL = 1
-
+/** Told of every change, in order. Must not throw: the node would have seen only half of it, so its metadata log fails. */
 export type MetadataListener = (image: MetadataImage, delta: MetadataDelta) => void
 
-export interface ControllerOptions {
+export interface ControllerParts {
   readonly runtime: Pick<Runtime, 'timers' | 'random'>
-  readonly store: MetadataStore
   /** For topics that do not say. */
-  readonly defaults: RequestDefaults
+  readonly defaults: CreateContext['defaults']
 }
 
-/** Opens the metadata log; a new one is given a cluster id. Closes the store if that fails. */
-export async function openController(options: ControllerOptions): Promise<Controller> {
-  let log: MetadataLog
+export interface ControllerOptions extends ControllerParts {
+  readonly store: MetadataStore
+}
+
+/** Opens the metadata log on `store`; a new one is given a cluster id. Closes the store if that fails, and when the controller is closed. */
+export async function openController({ store, ...parts }: ControllerOptions): Promise<Controller> {
+  const log = await openSingleVoterLog(store)
   try {
-    log = await openSingleVoterLog(options.store)
+    const controller = new Controller(log, parts)
+    await controller.bootstrap()
+    return controller
   } catch (error) {
-    await options.store.close()
+    // Why it cannot be opened matters, not what closing it makes of that.
+    await log.close().catch(() => {})
     throw error
   }
-  const controller = new Controller(log, options)
-  await controller.bootstrap()
-  return controller
 }
 
 export class Controller {
   readonly #log: MetadataLog
-  readonly #options: ControllerOptions
+  readonly #parts: ControllerParts
   readonly #listeners = new Set<MetadataListener>()
-  readonly #unfollow: () => void
-  #image: MetadataImage = EMPTY_IMAGE
+  readonly #waiters: VersionWaiters
+  readonly #unfollow: Unfollow
+  #image: MetadataImage
+  /** The request decided last; settles when the next may be decided. Never rejects. */
   #last: Promise<unknown> = Promise.resolve()
+  /** Requests decided or waiting. */
   #requestCount = 0
+  #closing: Promise<void> | undefined
 
-  constructor(log: MetadataLog, options: ControllerOptions) {
+  /** Applies the log's history. Throws when this version does not understand it. */
+  constructor(log: MetadataLog, parts: ControllerParts) {
     this.#log = log
-    this.#options = options
+    this.#parts = parts
+    this.#waiters = new VersionWaiters(parts.runtime.timers)
+    const history: MetadataBatch[] = []
+    let isLive = false
     this.#unfollow = log.follow(0, (offset, batch) => {
-      const { image, delta } = applyBatch(this.#image, offset, batch)
-      this.#image = image
-      for (const listener of [...this.#listeners]) listener(image, delta)
+      if (isLive) this.#apply(offset, batch)
+      else history.push(batch)
     })
+    isLive = true
+    this.#image = replay(history)
   }
 
   get image(): MetadataImage {
@@ -84,14 +100,12 @@ export class Controller {
   }
 
   /** Names the cluster, if it has no name yet. */
-  async bootstrap(): Promise<void> {
-    if (this.#image.clusterId !== '') return
-    const clusterId = encodeUuid(this.#options.runtime.random.bytes(16))
-    await this.#decide(() => ({ records: [{ record: { $case: 'cluster', value: { clusterId, featureLevel: FEATURE_LEVEL } } }], response: undefined }))
+  bootstrap(): Promise<void> {
+    return this.#decide((image) => nameCluster(image, this.#newId()))
   }
 
   createTopics(request: CreateTopicsRequest): Promise<CreateTopicsResponse> {
-    const context = { defaults: this.#options.defaults, newTopicId: () => encodeUuid(this.#options.runtime.random.bytes(16)) }
+    const context = { defaults: this.#parts.defaults, newTopicId: () => this.#newId() }
     return this.#decide((image) => createTopics(image, request, context))
   }
 
@@ -107,12 +121,13 @@ export class Controller {
     return this.#decide((image) => alterConfigs(image, request))
   }
 
+  /** Throws `DATA_DIR_INVALID` when the node comes with another data directory than it had. */
   registerNode(node: RegisterNodeRecord): Promise<void> {
     return this.#decide((image) => registerNode(image, node))
   }
 
   /** A block of producer ids, `[first, next)`, that nobody had before. */
-  allocateProducerIds(nodeId: number): Promise<{ readonly first: number; readonly next: number }> {
+  allocateProducerIds(nodeId: number): Promise<ProducerIdBlock> {
     return this.#decide((image) => allocateProducerIds(image, nodeId))
   }
 
@@ -122,34 +137,35 @@ export class Controller {
     return () => this.#listeners.delete(listener)
   }
 
-  /** Resolves when the image is newer than `version`, after `timeoutMs`, or when `signal` aborts. */
+  /** Resolves when the image is newer than `version`, after `timeoutMs`, when `signal` aborts or the controller closes. Rejects with `BUSY` when too many wait. */
   async waitForVersion(version: number, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<void> {
-    if (this.#image.version > version || options.signal?.aborted) return
-    await new Promise<void>((resolve) => {
-      const finish = (): void => {
-        stop()
-        timer.cancel()
-        options.signal?.removeEventListener('abort', finish)
-        resolve()
-      }
-      const stop = this.subscribe((image) => {
-        if (image.version > version) finish()
-      })
-      const timer = this.#options.runtime.timers.after(options.timeoutMs, finish)
-      options.signal?.addEventListener('abort', finish)
-    })
+    if (this.#closing !== undefined || this.#image.version > version) return
+    await this.#waiters.wait(version, options)
   }
 
-  /** Finishes the request in hand; those behind it are refused. */
-  async close(): Promise<void> {
-    this.#unfollow()
-    await this.#log.close()
+  /** Finishes the request in hand, refuses those behind it, lets go of who waits. May be called more than once. */
+  close(): Promise<void> {
+    this.#closing ??= this.#stop()
+    return this.#closing
+  }
+
+  async #stop(): Promise<void> {
+    this.#waiters.releaseAll()
+    try {
+      await this.#log.close()
+    } finally {
+      await this.#last
+      this.#unfollow()
+      this.#listeners.clear()
+    }
   }
 
   async #decide<Response>(decide: (image: MetadataImage) => Decision<Response>): Promise<Response> {
-    if (this.#requestCount >= REQUESTS_MAX) throw new TidemarkError('BUSY', `${this.#requestCount} metadata changes wait already`, { retryAfterMs: 500 })
+    if (this.#requestCount >= REQUESTS_MAX) {
+      throw new TidemarkError('BUSY', `${this.#requestCount} metadata changes wait already`, { retryAfterMs: 500, outcome: 'failed' })
+    }
     this.#requestCount++
-    const turn = this.#last.then(() => this.#propose(decide))
+    const turn = this.#last.then(() => this.#takeTurn(decide))
     this.#last = turn.catch(() => {})
     try {
       return await turn
@@ -158,9 +174,38 @@ export class Controller {
     }
   }
 
-  async #propose<Response>(decide: (image: MetadataImage) => Decision<Response>): Promise<Response> {
+  async #takeTurn<Response>(decide: (image: MetadataImage) => Decision<Response>): Promise<Response> {
+    if (this.#closing !== undefined) throw new TidemarkError('SHUTTING_DOWN', undefined, { outcome: 'failed' })
     const { records, response } = decide(this.#image)
-    if (records.length > 0) await this.#log.propose({ records: records as MetadataRecord[] })
+    if (records.length === 0) return response
+    const batch = { records: [...records] }
+    // Tried before it is proposed: a decision that contradicts the image is a bug that must cost one request, not the log.
+    applyBatch(this.#image, this.#image.version, batch)
+    await this.#log.propose(batch)
     return response
+  }
+
+  #apply(offset: number, batch: MetadataBatch): void {
+    const { image, delta } = applyBatch(this.#image, offset, batch)
+    this.#image = image
+    for (const listener of [...this.#listeners]) listener(image, delta)
+    this.#waiters.reached(image.version)
+  }
+
+  #newId(): string {
+    return encodeUuid(this.#parts.runtime.random.bytes(16))
+  }
+}
+
+/** What the log cannot explain here was not decided by this version: no bug of this process, but a directory it must not work on. */
+function replay(history: readonly MetadataBatch[]): MetadataImage {
+  try {
+    const { image } = applyBatches(EMPTY_IMAGE, 0, history)
+    checkFeatureLevel(image)
+    return image
+  } catch (error) {
+    if (TidemarkError.is(error) && error.code === 'DATA_DIR_INVALID') throw error
+    const message = error instanceof Error ? error.message : String(error)
+    throw new TidemarkError('DATA_DIR_INVALID', `the metadata log cannot be applied: ${message}. Nothing was changed`, { cause: error })
   }
 }

@@ -1,12 +1,20 @@
-/** A metadata log whose quorum is this node alone: committed is what the store has made durable. */
+/**
+ * A metadata log whose quorum is this node alone: committed is what the store has made durable.
+ *
+ * Proposals that come while a write runs share the next one. The batches stay in memory, so that a follower can
+ * start anywhere; how many there may be is bounded by snapshots, once there are any.
+ */
 import { TidemarkError } from '../protocol/errors.ts'
 import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { createDeferred, type Deferred } from '../runtime/deferred.ts'
-import type { ApplyBatch, MetadataLog } from './metadata-log.ts'
+import type { ApplyBatch, MetadataLog, Unfollow } from './metadata-log.ts'
 import type { MetadataStore } from './metadata-store.ts'
 
-/** A batch is refused when larger: nothing we propose comes near. */
-const BATCH_BYTES_MAX = 16 * 1024 * 1024
+/** One batch. The largest we make, a topic of 10,000 partitions, has under 2 MiB. */
+export const BATCH_BYTES_MAX = 16 * 1024 * 1024
+
+/** Proposals that may wait for the write under way. */
+export const PROPOSALS_MAX = 1024
 
 interface Proposal {
   readonly batch: MetadataBatch
@@ -14,22 +22,33 @@ interface Proposal {
   readonly committed: Deferred<number>
 }
 
+/** Takes the store over: from here on the log closes it. */
 export async function openSingleVoterLog(store: MetadataStore): Promise<MetadataLog> {
-  const entries = await store.load()
-  return new SingleVoterLog(
-    store,
-    entries.map((entry) => MetadataBatch.decode(entry)),
-  )
+  try {
+    const entries = await store.load()
+    return new SingleVoterLog(
+      store,
+      entries.map((entry) => MetadataBatch.decode(entry)),
+    )
+  } catch (error) {
+    // Why it cannot be opened matters, not what closing it makes of that.
+    await store.close().catch(() => {})
+    throw error
+  }
 }
 
 class SingleVoterLog implements MetadataLog {
   readonly #store: MetadataStore
+  /** By offset. Durable, and delivered to every follower but for the batch that is being delivered. */
   readonly #committed: MetadataBatch[]
   readonly #followers = new Set<ApplyBatch>()
   readonly #failed = createDeferred<Error>()
   #waiting: Proposal[] = []
+  /** Present while a write runs. Whoever proposes then is taken by it, so it must be gone when the last look at the queue was taken. */
   #writing: Promise<void> | undefined
+  /** Why nothing more is accepted. */
   #end: TidemarkError | undefined
+  #closing: Promise<void> | undefined
 
   constructor(store: MetadataStore, committed: MetadataBatch[]) {
     this.#store = store
@@ -40,33 +59,43 @@ class SingleVoterLog implements MetadataLog {
     return this.#failed.promise
   }
 
-  propose(batch: MetadataBatch): Promise<number> {
-    if (this.#end !== undefined) return Promise.reject(this.#end)
+  get committedOffset(): number {
+    return this.#committed.length - 1
+  }
+
+  async propose(batch: MetadataBatch): Promise<number> {
+    if (this.#end !== undefined) throw this.#end
+    if (this.#waiting.length >= PROPOSALS_MAX)
+      throw new TidemarkError('BUSY', `${PROPOSALS_MAX} metadata batches wait already`, { retryAfterMs: 500 })
     const entry = Buffer.from(MetadataBatch.encode(batch).finish())
     if (entry.length > BATCH_BYTES_MAX) {
-      return Promise.reject(new TidemarkError('LIMIT_EXCEEDED', `a metadata batch of ${entry.length} bytes, at most ${BATCH_BYTES_MAX} are allowed`))
+      throw new TidemarkError('LIMIT_EXCEEDED', `a metadata batch of ${entry.length} bytes, at most ${BATCH_BYTES_MAX} are allowed`)
     }
     const proposal = { batch, entry, committed: createDeferred<number>() }
     this.#waiting.push(proposal)
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined
-    })
+    this.#writing ??= this.#write()
     return proposal.committed.promise
   }
 
-  follow(fromOffset: number, apply: ApplyBatch): () => void {
-    this.#committed.slice(fromOffset).forEach((batch, index) => apply(fromOffset + index, batch))
-    this.#followers.add(apply)
-    return () => this.#followers.delete(apply)
+  follow(fromOffset: number, apply: ApplyBatch): Unfollow {
+    // A function of our own, so that the same `apply` may follow twice.
+    const follower: ApplyBatch = (offset, batch) => apply(offset, batch)
+    this.#committed.slice(fromOffset).forEach((batch, index) => follower(fromOffset + index, batch))
+    this.#followers.add(follower)
+    return () => this.#followers.delete(follower)
   }
 
-  async close(): Promise<void> {
-    this.#end ??= new TidemarkError('SHUTTING_DOWN')
+  close(): Promise<void> {
+    this.#closing ??= this.#stop()
+    return this.#closing
+  }
+
+  async #stop(): Promise<void> {
+    this.#end ??= new TidemarkError('SHUTTING_DOWN', undefined, { outcome: 'failed' })
     await this.#writing
     await this.#store.close()
   }
 
-  /** One durable write takes all the proposals that came while the last one ran. */
   async #write(): Promise<void> {
     while (this.#waiting.length > 0) {
       const group = this.#waiting
@@ -76,24 +105,34 @@ class SingleVoterLog implements MetadataLog {
           this.#committed.length,
           group.map(({ entry }) => entry),
         )
+        for (const proposal of group) this.#commit(proposal)
       } catch (error) {
-        this.#fail(error, [...group, ...this.#waiting])
-        return
-      }
-      for (const { batch, committed } of group) {
-        const offset = this.#committed.push(batch) - 1
-        for (const apply of this.#followers) apply(offset, batch)
-        committed.resolve(offset)
+        this.#fail(error, group)
       }
     }
+    this.#writing = undefined
   }
 
-  /** Whether the entries are there is unknown now, so nothing more may be decided. */
-  #fail(cause: unknown, lost: readonly Proposal[]): void {
-    const message = cause instanceof Error ? cause.message : String(cause)
-    this.#end = new TidemarkError('STORAGE_FAILED', `the metadata could not be written: ${message}`, { cause, outcome: 'indeterminate' })
+  #commit({ batch, committed }: Proposal): void {
+    // Before the batch is added: who begins to follow during the delivery gets it as history.
+    const followers = [...this.#followers]
+    const offset = this.#committed.push(batch) - 1
+    for (const apply of followers) {
+      if (this.#followers.has(apply)) apply(offset, batch)
+    }
+    committed.resolve(offset)
+  }
+
+  /** Whether the entries are there is unknown now, or someone could not follow them; so nothing more may be decided. */
+  #fail(cause: unknown, group: readonly Proposal[]): void {
+    const message = `the metadata could not be written: ${cause instanceof Error ? cause.message : String(cause)}`
+    const unwritten = this.#waiting
     this.#waiting = []
-    for (const { committed } of lost) committed.reject(this.#end)
+    this.#end = new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'failed' })
+    const unknown = new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'indeterminate' })
+    // Those of the group that were delivered already have their offset; rejecting them does nothing.
+    for (const { committed } of group) committed.reject(unknown)
+    for (const { committed } of unwritten) committed.reject(this.#end)
     this.#failed.resolve(this.#end)
   }
 }

@@ -2,31 +2,55 @@
  * Records to image. Deterministic and free of I/O: every node that applies the same records
  * gets the same image. A record that is not known, or that contradicts the image, stops the node: going on would mean
  * to disagree with the others.
+ *
+ * What a batch costs: the topics it names (their partitions as references), and one copy of the map of topics.
  */
-import type { MetadataBatch, MetadataRecord, PartitionRecord, TopicConfigRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
-import { DEFAULT_TOPIC_CONFIG, parseTopicConfig } from '../../protocol/topic-config.ts'
-import { invariant } from '../../runtime/invariant.ts'
-import type { MetadataDelta, MetadataImage, NodeMetadata, PartitionMetadata, TopicMetadata } from './image.ts'
+import type {
+  MetadataBatch,
+  MetadataRecord,
+  PartitionRecord,
+  ProducerIdBlockRecord,
+  RegisterNodeRecord,
+  RemoveTopicRecord,
+  TopicRecord,
+} from '../../protocol/gen/tidemark/v1/metadata.ts'
+import { invariant, unreachable } from '../../runtime/invariant.ts'
+import type { MetadataDelta, MetadataImage, NodeMetadata, TopicMetadata } from './image.ts'
+import { TopicDraft } from './topic-draft.ts'
 
-/** The image after `batch`, which lies at `offset` of the metadata log. */
-export function applyBatch(image: MetadataImage, offset: number, batch: MetadataBatch): { readonly image: MetadataImage; readonly delta: MetadataDelta } {
-  invariant(offset === image.version, `metadata is applied in order: ${image.version} is next, not ${offset}`)
-  const draft = new Draft(image)
-  for (const record of batch.records) draft.apply(record)
-  return draft.finish(offset + 1)
+export interface Applied {
+  readonly image: MetadataImage
+  readonly delta: MetadataDelta
 }
 
-/** An image in the making: copies a map when it is first changed. */
-class Draft {
+/** The image after `batch`, which lies at `offset` of the metadata log. */
+export function applyBatch(image: MetadataImage, offset: number, batch: MetadataBatch): Applied {
+  return applyBatches(image, offset, [batch])
+}
+
+/** The image after all of `batches`, the first of which lies at `offset`: the same as one after the other, for the price of one. */
+export function applyBatches(image: MetadataImage, offset: number, batches: readonly MetadataBatch[]): Applied {
+  invariant(offset === image.version, `metadata is applied in order: ${image.version} is next, not ${offset}`)
+  const draft = new ImageDraft(image)
+  for (const { records } of batches) {
+    for (const record of records) draft.apply(record)
+  }
+  return draft.finish(offset + batches.length)
+}
+
+/** An image in the making: copies what it changes, once. */
+class ImageDraft {
   readonly #base: MetadataImage
   #clusterId: string
   #featureLevel: number
   #nextProducerId: number
   #nodes: Map<number, NodeMetadata> | undefined
-  #topics: Map<string, TopicMetadata> | undefined
+  readonly #changedNodes = new Set<number>()
   #names: Map<string, string> | undefined
-  readonly #changed = new Set<string>()
-  readonly #removed: TopicMetadata[] = []
+  /** Topics created or changed, by name. */
+  readonly #topics = new Map<string, TopicDraft>()
+  /** Topics of the base that are gone, by name. */
+  readonly #removed = new Map<string, TopicMetadata>()
 
   constructor(base: MetadataImage) {
     this.#base = base
@@ -35,103 +59,112 @@ class Draft {
     this.#nextProducerId = base.nextProducerId
   }
 
-  apply(record: MetadataRecord): void {
-    const { record: one } = record
-    invariant(one !== undefined, 'a metadata record of an unknown kind: this node is too old for the cluster')
-    switch (one.$case) {
+  apply({ record }: MetadataRecord): void {
+    invariant(record !== undefined, 'every metadata record is of a kind this version knows; a newer version wrote this one')
+    switch (record.$case) {
       case 'cluster':
         invariant(this.#clusterId === '', 'a cluster is named once')
-        this.#clusterId = one.value.clusterId
-        this.#featureLevel = one.value.featureLevel
+        this.#clusterId = record.value.clusterId
+        this.#featureLevel = record.value.featureLevel
         return
       case 'registerNode':
-        this.#nodes ??= new Map(this.#base.nodes)
-        this.#nodes.set(one.value.nodeId, { ...one.value })
-        return
-      case 'topic': {
-        const { name, topicId, internal } = one.value
-        invariant(!this.#currentTopics().has(name), `topic ${name} is created once`)
-        this.#setTopic({ name, topicId, internal, configs: {}, config: DEFAULT_TOPIC_CONFIG, partitions: [] })
-        return
-      }
+        return this.#registerNode(record.value)
+      case 'topic':
+        return this.#createTopic(record.value)
       case 'partition':
-        this.#applyPartition(one.value)
-        return
+        return this.#setPartition(record.value)
       case 'topicConfig':
-        this.#applyTopicConfig(one.value)
-        return
-      case 'removeTopic': {
-        const topic = this.#topicOfId(one.value.topicId)
-        this.#writableTopics().delete(topic.name)
-        this.#writableNames().delete(topic.topicId)
-        this.#changed.delete(topic.name)
-        this.#removed.push(topic)
-        return
-      }
+        return this.#topicOfId(record.value.topicId).setConfig(record.value.key, record.value.value)
+      case 'removeTopic':
+        return this.#removeTopic(record.value)
       case 'producerIdBlock':
-        invariant(one.value.nextProducerId > this.#nextProducerId, 'producer ids only grow')
-        this.#nextProducerId = one.value.nextProducerId
-        return
+        return this.#takeProducerIds(record.value)
       default:
-        invariant(false, `a metadata record of an unknown kind: this node is too old for the cluster`)
+        unreachable(record)
     }
   }
 
-  finish(version: number): { image: MetadataImage; delta: MetadataDelta } {
-    const topics = this.#topics ?? this.#base.topics
+  finish(version: number): Applied {
+    const { topics, delta } = this.#finishTopics()
+    const nodes = this.#nodes ?? this.#base.nodes
     const image = {
       version,
       clusterId: this.#clusterId,
       featureLevel: this.#featureLevel,
-      nodes: this.#nodes ?? this.#base.nodes,
+      nodes,
       topics,
       topicNamesById: this.#names ?? this.#base.topicNamesById,
       nextProducerId: this.#nextProducerId,
     }
-    const changedTopics = [...this.#changed].map((name) => topics.get(name)).filter((topic) => topic !== undefined)
-    return { image, delta: { changedTopics, removedTopics: this.#removed } }
+    const changedNodes = [...this.#changedNodes].map((nodeId) => nodes.get(nodeId) as NodeMetadata)
+    return { image, delta: { ...delta, changedNodes } }
   }
 
-  #applyPartition(record: PartitionRecord): void {
-    const topic = this.#topicOfId(record.topicId)
-    invariant(record.partition <= topic.partitions.length, `partitions of ${topic.name} are made in order`)
-    const partition: PartitionMetadata = {
-      replicas: record.replicas,
-      isr: record.isr,
-      leader: record.leader,
-      leaderEpoch: record.leaderEpoch,
-      partitionEpoch: record.partitionEpoch,
+  #finishTopics(): { readonly topics: ReadonlyMap<string, TopicMetadata>; readonly delta: Omit<MetadataDelta, 'changedNodes'> } {
+    const drafts = [...this.#topics.values()]
+    const changed = drafts.map((draft) => ({ draft, topic: draft.finish() }))
+    const delta = {
+      changedTopics: changed.map(({ topic }) => topic),
+      createdTopics: changed.map(({ topic }) => topic).filter(({ topicId }) => !this.#base.topicNamesById.has(topicId)),
+      removedTopics: [...this.#removed.values()],
+      changedPartitions: changed.flatMap(({ draft, topic }) => [...draft.changedPartitions].map((partition) => ({ topic, partition }))),
     }
-    this.#setTopic({ ...topic, partitions: topic.partitions.toSpliced(record.partition, 1, partition) })
+    if (drafts.length === 0 && this.#removed.size === 0) return { topics: this.#base.topics, delta }
+    const topics = new Map(this.#base.topics)
+    for (const name of this.#removed.keys()) topics.delete(name)
+    for (const topic of delta.changedTopics) topics.set(topic.name, topic)
+    return { topics, delta }
   }
 
-  #applyTopicConfig(record: TopicConfigRecord): void {
-    const topic = this.#topicOfId(record.topicId)
-    const { [record.key]: _old, ...others } = topic.configs
-    const configs = record.value === undefined ? others : { ...others, [record.key]: record.value }
-    this.#setTopic({ ...topic, configs, config: parseTopicConfig(configs) })
+  #registerNode(record: RegisterNodeRecord): void {
+    this.#nodes ??= new Map(this.#base.nodes)
+    this.#nodes.set(record.nodeId, { ...record })
+    this.#changedNodes.add(record.nodeId)
   }
 
-  #topicOfId(topicId: string): TopicMetadata {
+  #createTopic(record: TopicRecord): void {
+    const { name, topicId } = record
+    const exists = this.#topics.has(name) || (this.#base.topics.has(name) && !this.#removed.has(name))
+    invariant(!exists, `topic ${name} is created once`)
+    const names = this.#writableNames()
+    invariant(!names.has(topicId), `topic id ${topicId} is given once`)
+    names.set(topicId, name)
+    this.#topics.set(name, TopicDraft.create(record))
+  }
+
+  #setPartition(record: PartitionRecord): void {
+    const nodes = this.#nodes ?? this.#base.nodes
+    for (const nodeId of record.replicas) invariant(nodes.has(nodeId), `replicas are on nodes of the cluster, node ${nodeId} is none`)
+    this.#topicOfId(record.topicId).setPartition(record)
+  }
+
+  #removeTopic({ topicId }: RemoveTopicRecord): void {
+    const { name } = this.#topicOfId(topicId)
+    const before = this.#base.topics.get(name)
+    if (before?.topicId === topicId) this.#removed.set(name, before)
+    this.#topics.delete(name)
+    this.#writableNames().delete(topicId)
+  }
+
+  #takeProducerIds({ firstProducerId, nextProducerId }: ProducerIdBlockRecord): void {
+    invariant(
+      firstProducerId === this.#nextProducerId,
+      `producer ids follow on each other: ${this.#nextProducerId} is next, not ${firstProducerId}`,
+    )
+    invariant(nextProducerId > firstProducerId, 'a block of producer ids is not empty')
+    this.#nextProducerId = nextProducerId
+  }
+
+  #topicOfId(topicId: string): TopicDraft {
     const name = (this.#names ?? this.#base.topicNamesById).get(topicId)
-    const topic = name === undefined ? undefined : this.#currentTopics().get(name)
-    invariant(topic !== undefined, `a record names the unknown topic id ${topicId}`)
-    return topic
-  }
-
-  #setTopic(topic: TopicMetadata): void {
-    this.#writableTopics().set(topic.name, topic)
-    this.#writableNames().set(topic.topicId, topic.name)
-    this.#changed.add(topic.name)
-  }
-
-  #currentTopics(): ReadonlyMap<string, TopicMetadata> {
-    return this.#topics ?? this.#base.topics
-  }
-
-  #writableTopics(): Map<string, TopicMetadata> {
-    this.#topics ??= new Map(this.#base.topics)
-    return this.#topics
+    invariant(name !== undefined, `records name topics that exist, topic id ${topicId} does not`)
+    const present = this.#topics.get(name)
+    if (present !== undefined) return present
+    const base = this.#base.topics.get(name)
+    invariant(base?.topicId === topicId, `topic ${name} has the id ${topicId}`)
+    const draft = TopicDraft.of(base)
+    this.#topics.set(name, draft)
+    return draft
   }
 
   #writableNames(): Map<string, string> {

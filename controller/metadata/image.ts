@@ -4,7 +4,7 @@
  * The same records give the same image on every node. Applying a record makes a new image that shares everything
  * untouched with the old one.
  */
-import { type TopicConfig } from '../../protocol/topic-config.ts'
+import type { TopicConfig } from '../../protocol/topic-config.ts'
 
 export interface NodeMetadata {
   readonly nodeId: number
@@ -39,7 +39,7 @@ export interface TopicMetadata {
 }
 
 export interface MetadataImage {
-  /** Offset of the last batch applied, plus one; 0 before the first. */
+  /** Offset of the last batch applied, plus one: the number of batches in it; 0 before the first. Clients see it as `metadata_version`, where 0 is "knows nothing". */
   readonly version: number
   /** Empty before the first record. */
   readonly clusterId: string
@@ -51,12 +51,24 @@ export interface MetadataImage {
   readonly nextProducerId: number
 }
 
-/** What a batch changed. */
+export interface PartitionChange {
+  /** As it is now. */
+  readonly topic: TopicMetadata
+  readonly partition: number
+}
+
+/** What a batch changed. Whoever follows removes first, then makes and changes: a name may be removed and created in one batch. */
 export interface MetadataDelta {
   /** Created or changed, as they are now. */
   readonly changedTopics: readonly TopicMetadata[]
+  /** Those of `changedTopics` that did not exist before. */
+  readonly createdTopics: readonly TopicMetadata[]
   /** As they were. */
   readonly removedTopics: readonly TopicMetadata[]
+  /** Created or changed, of topics that exist now. */
+  readonly changedPartitions: readonly PartitionChange[]
+  /** Registered, for the first time or again. */
+  readonly changedNodes: readonly NodeMetadata[]
 }
 
 export const EMPTY_IMAGE: MetadataImage = Object.freeze({

@@ -1,0 +1,71 @@
+/** The cluster itself and its nodes. Pure. */
+import { TidemarkError } from '../../protocol/errors.ts'
+import type { RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
+import { isUuid } from '../../protocol/ids.ts'
+import type { Decision } from './decision.ts'
+import type { MetadataImage } from './image.ts'
+
+/** What this version writes and understands; a node that knows less refuses to go on. */
+export const FEATURE_LEVEL = 1
+
+/** Longest host name there is. */
+const HOST_MAX_LENGTH = 253
+const TEXT_MAX_LENGTH = 256
+
+const ROLES: readonly string[] = ['broker', 'controller']
+
+/** The first record of a cluster's life. */
+export function nameCluster(image: MetadataImage, clusterId: string): Decision<void> {
+  if (image.clusterId !== '') return { records: [], response: undefined }
+  if (image.version > 0)
+    throw new TidemarkError('CORRUPT_LOG', `the metadata has ${image.version} batches, and none of them names the cluster`)
+  return { records: [{ record: { $case: 'cluster', value: { clusterId, featureLevel: FEATURE_LEVEL } } }], response: undefined }
+}
+
+/** Throws `DATA_DIR_INVALID` when the metadata is of a version that came after this one. */
+export function checkFeatureLevel(image: MetadataImage): void {
+  if (image.featureLevel <= FEATURE_LEVEL) return
+  throw new TidemarkError(
+    'DATA_DIR_INVALID',
+    `the metadata is of feature level ${image.featureLevel}, this version knows ${FEATURE_LEVEL}; start the version that wrote it, or a newer one`,
+  )
+}
+
+/**
+ * A node came up. Its data directory may not be another than the one it had: the records it answered for
+ * are not there, and nobody must take the empty logs for them.
+ */
+export function registerNode(image: MetadataImage, node: RegisterNodeRecord): Decision<void> {
+  checkRegistration(node)
+  const before = image.nodes.get(node.nodeId)
+  if (before !== undefined && before.directoryId !== node.directoryId) {
+    throw new TidemarkError(
+      'DATA_DIR_INVALID',
+      `node ${node.nodeId} had the data directory ${before.directoryId} and comes with ${node.directoryId}; bring the old one back, or start with another node id`,
+    )
+  }
+  return { records: [{ record: { $case: 'registerNode', value: node } }], response: undefined }
+}
+
+function checkRegistration(node: RegisterNodeRecord): void {
+  const { nodeId, incarnationId, directoryId, host, port, rack, version, roles } = node
+  check(Number.isInteger(nodeId) && nodeId >= 0 && nodeId < 2 ** 31, `node id ${nodeId} is not a whole number from 0 to 2147483647`)
+  check(isUuid(incarnationId), `incarnation id ${quote(incarnationId)} is not an id`)
+  check(isUuid(directoryId), `directory id ${quote(directoryId)} is not an id`)
+  check(host.length > 0 && host.length <= HOST_MAX_LENGTH, `host ${quote(host)} does not have 1 to ${HOST_MAX_LENGTH} characters`)
+  check(Number.isInteger(port) && port >= 1 && port <= 65_535, `port ${port} is not from 1 to 65535`)
+  check(rack.length <= TEXT_MAX_LENGTH, `rack ${quote(rack)} has more than ${TEXT_MAX_LENGTH} characters`)
+  check(version.length <= TEXT_MAX_LENGTH, `version ${quote(version)} has more than ${TEXT_MAX_LENGTH} characters`)
+  check(
+    roles.length > 0 && new Set(roles).size === roles.length && roles.every((role) => ROLES.includes(role)),
+    `roles ${quote(roles.join(', '))} are not broker, controller or both`,
+  )
+}
+
+function check(isRight: boolean, problem: string): void {
+  if (!isRight) throw new TidemarkError('INVALID_REQUEST', problem)
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+}
