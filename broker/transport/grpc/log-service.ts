@@ -87,7 +87,7 @@ class ProduceStream {
   }
 
   #fail(error: TidemarkError): void {
-    if (!this.#call.destroyed) this.#call.destroy(Object.assign(error, statusOf(error)))
+    failCall(this.#call, error)
   }
 
   #endWhenDone(): void {
@@ -140,7 +140,7 @@ class FetchStream {
       this.#send(response, bytes)
     }, (error) => {
       over()
-      if (!this.#call.destroyed) this.#call.destroy(Object.assign(error, statusOf(error)))
+      failCall(this.#call, error)
     })
     if (isDone || pending === undefined) return
     this.#pending.add(pending)
@@ -164,6 +164,11 @@ class FetchStream {
     for (const pending of this.#pending) pending.cancel()
     this.#pending.clear()
   }
+}
+
+/** Ends a stream with a status. (Destroying it would end it without one: grpc-js sends the status when the stream finishes.) */
+function failCall(call: ProduceCall | FetchCall, error: TidemarkError): void {
+  if (!call.destroyed) call.emit('error', Object.assign(new Error(error.message), statusOf(error)))
 }
 
 function handleProduce(

@@ -1,0 +1,146 @@
+/** What a node costs while it does nothing: time to start, memory, CPU with parked consumers, many partitions. */
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createGrpcTransport } from '../../client/grpc-transport.ts'
+import { connect } from '../../client/index.ts'
+import { nodeClock } from '../../runtime/node.ts'
+import { freePort, NodeProcess } from '../node-process.ts'
+import { BatchBuilder } from '../../protocol/batch-builder.ts'
+import { type Case, cpuSeconds, differenceResult, inDirectory, medianOf, ratioResult, residentMib, timed, withNode } from './harness.ts'
+
+const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+const RUNS = 7
+
+/** From starting the process to the first acknowledged record of a topic that exists. */
+export const startUp: Case = {
+  name: 'start-up',
+  run: () =>
+    inDirectory(async (directory) => {
+      const dataDir = join(directory, 'data')
+      const first = await NodeProcess.start(dataDir)
+      const tm = await connect(first.address)
+      await tm.admin.createTopic('t')
+      await tm.close()
+      await first.stop()
+      const baseline = await medianOf(RUNS, () => timed(async () => execFileSync(process.execPath, ['-e', '0'])))
+      const ours = await medianOf(RUNS, async () => {
+        const port = await freePort()
+        let child: ReturnType<typeof spawn> | undefined
+        const elapsedMs = await timed(async () => {
+          child = spawn(process.execPath, [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, '--log-level', 'warn'], { stdio: 'inherit' })
+          await firstAcknowledgement(port)
+        })
+        child?.kill('SIGTERM')
+        if (child !== undefined) await once(child, 'exit')
+        return elapsedMs
+      })
+      return [differenceResult({ name: 'process start → first acknowledged record', ours, baseline, unit: 'ms', against: 'node -e 0', budget: '≤ 150 ms above', atMost: 150 })]
+    }),
+}
+
+/** Tries until the node takes a record, on a fresh connection each time, every few milliseconds. */
+async function firstAcknowledgement(port: number): Promise<void> {
+  for (;;) {
+    const transport = createGrpcTransport(nodeClock)
+    const isDone = await new Promise<boolean>((resolve) => {
+      const stream = transport.connection(`127.0.0.1:${port}`).openProduce({
+        message: ({ partitions }) => resolve(partitions[0]?.error === undefined),
+        closed: () => resolve(false),
+      })
+      const builder = new BatchBuilder()
+      builder.append(null, Buffer.from('x'), 1)
+      stream.send({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: builder.buildSync() }] })
+    })
+    transport.close()
+    if (isDone) return
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
+
+export const idleMemory: Case = {
+  name: 'idle memory',
+  run: () =>
+    withNode(async (tm, node) => {
+      await tm.admin.createTopic('t')
+      await tm.producer().send('t', { value: 'x' })
+      const bare = spawn(process.execPath, ['--input-type=module', '-e', `await import(${JSON.stringify(join(root, 'node_modules/@grpc/grpc-js/build/src/index.js'))}); setInterval(() => {}, 1e6); console.log('up')`])
+      await once(bare.stdout, 'data')
+      await new Promise((resolve) => setTimeout(resolve, 3000))
+      const baseline = residentMib(bare.pid as number)
+      const ours = residentMib(node.pid)
+      bare.kill()
+      return [differenceResult({ name: 'resident memory, idle', ours, baseline, unit: 'MiB', against: 'node with grpc-js loaded', budget: '≤ 30 MiB above, < 90', atMost: Math.min(30, 90 - baseline) })]
+    }),
+}
+
+const PARKED = 1000
+const WATCH_SECONDS = 10
+
+export const parkedConsumers: Case = {
+  name: 'parked consumers',
+  run: () =>
+    withNode(async (tm, node) => {
+      await tm.admin.createTopic('t')
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      const cpuBefore = cpuSeconds(node.pid)
+      await new Promise((resolve) => setTimeout(resolve, WATCH_SECONDS * 1000))
+      const baseline = ((cpuSeconds(node.pid) - cpuBefore) / WATCH_SECONDS) * 100
+      const memoryBefore = residentMib(node.pid)
+      const transports = Array.from({ length: PARKED / 100 }, () => createGrpcTransport(nodeClock))
+      for (const transport of transports) {
+        for (let index = 0; index < 100; index++) {
+          const stream = transport.connection(node.address).openFetch({ message() {}, closed() {} })
+          stream.send({
+            correlationId: 1,
+            maxWaitMs: 300_000,
+            minBytes: 1,
+            maxBytes: 0,
+            partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }],
+          })
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 3000))
+      const memoryAfter = residentMib(node.pid)
+      const parkedBefore = cpuSeconds(node.pid)
+      await new Promise((resolve) => setTimeout(resolve, WATCH_SECONDS * 1000))
+      const ours = ((cpuSeconds(node.pid) - parkedBefore) / WATCH_SECONDS) * 100
+      for (const transport of transports) transport.close()
+      return [
+        differenceResult({
+          name: `CPU with ${PARKED} parked consumers, each a stream of its own`,
+          ours,
+          baseline,
+          unit: '% of a core',
+          against: 'the same node without them',
+          budget: 'no measurable difference (≤ 0.2)',
+          atMost: 0.2,
+          note: `${(((memoryAfter - memoryBefore) * 1024) / PARKED).toFixed(1)} KiB resident each, stream included`,
+        }),
+      ]
+    }),
+}
+
+const MANY = 10_000
+
+export const manyPartitions: Case = {
+  name: 'many partitions',
+  run: () =>
+    inDirectory(async (directory) => {
+      const node = await NodeProcess.start(join(directory, 'data'), ['--log-level', 'warn'])
+      const tm = await connect(node.address, { requestTimeout: '5m' })
+      const emptyMib = residentMib(node.pid)
+      await tm.admin.createTopic('many', { partitions: MANY })
+      await tm.close()
+      await node.stop()
+      const readyMs = await timed(() => node.start())
+      const perPartitionKib = ((residentMib(node.pid) - emptyMib) * 1024) / MANY
+      await node.stop()
+      return [
+        ratioResult({ name: `clean restart with ${MANY} partitions`, ours: readyMs / 1000, baseline: 5, unit: 's', against: 'the budget', budget: '≤ 5 s', atMost: 1 }),
+        ratioResult({ name: 'memory of an idle partition', ours: perPartitionKib, baseline: 8, unit: 'KiB', against: 'the budget', budget: '≤ 8 KiB', atMost: 1, note: 'resident, so with what the restart left behind' }),
+      ]
+    }),
+}
+

@@ -1,0 +1,96 @@
+/** What the benchmarks share: repeated runs, medians, the price of a process, and how results are shown. */
+import { readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, type Tidemark } from '../../client/index.ts'
+import { NodeProcess } from '../node-process.ts'
+
+/** One line of the report: ours beside a baseline of the same run. */
+export interface Result {
+  readonly name: string
+  readonly ours: number
+  readonly baseline: number
+  readonly unit: string
+  /** What the baseline is. */
+  readonly against: string
+  /** What design asks for, such as `≥ 0.60` or `≤ 2 ×`. */
+  readonly budget: string
+  /** `ours ÷ baseline` unless the difference is what counts. */
+  readonly compare: 'ratio' | 'difference'
+  readonly isMet: boolean
+  readonly note?: string
+}
+
+export interface Case {
+  readonly name: string
+  readonly run: () => Promise<Result[]>
+}
+
+export const MIB: number = 1024 * 1024
+
+/** The median of `count` runs. */
+export async function medianOf(count: number, run: () => Promise<number>): Promise<number> {
+  const values: number[] = []
+  for (let round = 0; round < count; round++) values.push(await run())
+  return median(values)
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] as number
+}
+
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const startedMs = performance.now()
+  await work()
+  return performance.now() - startedMs
+}
+
+/** Runs `work` with an empty directory. */
+export async function inDirectory<T>(work: (directory: string) => Promise<T>): Promise<T> {
+  const directory = await mkdtemp(join(tmpdir(), 'tidemark-bench-'))
+  try {
+    return await work(directory)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Runs `work` with a node in a process of its own and a client in this one. */
+export function withNode<T>(work: (tm: Tidemark, node: NodeProcess) => Promise<T>, flags: readonly string[] = []): Promise<T> {
+  return inDirectory(async (directory) => {
+    const node = await NodeProcess.start(join(directory, 'data'), ['--log-level', 'warn', ...flags])
+    const tm = await connect(node.address)
+    try {
+      return await work(tm, node)
+    } finally {
+      await tm.close()
+      await node.stop()
+    }
+  })
+}
+
+/** CPU seconds a process has used so far (Linux). */
+export function cpuSeconds(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / 100
+}
+
+/** Resident memory of a process in MiB (Linux). */
+export function residentMib(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1]) / 1024
+}
+
+export function ratioResult(parts: Omit<Result, 'compare' | 'isMet'> & { readonly atLeast?: number; readonly atMost?: number }): Result {
+  const { atLeast, atMost, ...rest } = parts
+  const ratio = parts.ours / parts.baseline
+  return { ...rest, compare: 'ratio', isMet: ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY) }
+}
+
+export function differenceResult(parts: Omit<Result, 'compare' | 'isMet'> & { readonly atMost: number }): Result {
+  const { atMost, ...rest } = parts
+  return { ...rest, compare: 'difference', isMet: parts.ours - parts.baseline <= atMost }
+}
