@@ -115,3 +115,8 @@ export class DirectoryHealth {
 export function isDiskFull(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }
+
+/** The device, not the request, is at fault. */
+export function isDiskBroken(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'EIO' || error.code === 'EROFS' || error.code === 'ENXIO')
+}

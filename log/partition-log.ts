@@ -24,7 +24,7 @@ import { OFFSET_MAX } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
+import { type DirectoryHealth, isDiskBroken, isDiskFull } from './directory-health.ts'
 import { type CommitOwner, GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import type { ProducerBatch, ProducerState } from './producer-state.ts'
@@ -411,7 +411,9 @@ export class PartitionLog implements CommitOwner {
         await job()
       })
     } catch (error) {
-      throw isDiskFull(error) ? this.#parts.health.full(error) : this.#asStorageError(error)
+      if (isDiskFull(error)) throw this.#parts.health.full(error)
+      if (isDiskBroken(error)) this.#parts.health.fail(`${this.directory}: upkeep failed`, error)
+      throw this.#asStorageError(error)
     }
   }
 

@@ -67,7 +67,8 @@ export class ProducerState {
       throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} starts epoch ${batch.epoch} with sequence ${batch.baseSequence}, expected 0`)
     }
     const lastSequence = sequenceAfter(batch.baseSequence, batch.recordCount - 1)
-    const seen = producer.batches.find((one) => one.epoch === batch.epoch && one.baseSequence === batch.baseSequence && one.lastSequence === lastSequence)
+    const isSame = (one: SeenBatch): boolean => one.epoch === batch.epoch && one.baseSequence === batch.baseSequence && one.lastSequence === lastSequence
+    const seen = producer.batches.slice(-DUPLICATE_WINDOW).find(isSame)
     if (seen !== undefined) return seen
     const expected = sequenceAfter(last.lastSequence, 1)
     if (batch.baseSequence === expected) return undefined

@@ -23,7 +23,7 @@ import { TimeIndex } from './time-index.ts'
 export interface RecoveredLog {
   /** In order of offset, the last is active; empty for a new partition. */
   readonly segments: Segment[]
-  readonly logStartOffset: number
+  readonly checkpoint: Checkpoint
   readonly logEndOffset: number
   readonly producers: ProducerState
   readonly epochs: LeaderEpochs
@@ -54,10 +54,11 @@ export async function recoverLog(parts: SegmentParts, options: RecoveryOptions):
     await replayDurablePart(segments, start, replay)
   }
   const tail = await recoverTail(segments, start, replay, options)
+  if (tail.endOffset < start.logStartOffset) throw damaged(`${directory} ends at offset ${tail.endOffset}, before its start ${start.logStartOffset}`)
   replay.epochs.truncateFromStart(start.logStartOffset)
   return {
     segments: tail.segments,
-    logStartOffset: start.logStartOffset,
+    checkpoint: start,
     logEndOffset: tail.endOffset,
     producers: replay.producers,
     epochs: replay.epochs,

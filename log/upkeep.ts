@@ -6,7 +6,7 @@
  */
 import { invariant } from '../runtime/invariant.ts'
 import { replaceFile, writeFileAtomic } from './atomic-file.ts'
-import { serializeCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, serializeCheckpoint } from './checkpoint.ts'
 import { isDiskFull } from './directory-health.ts'
 import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, offsetOfName, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
@@ -23,8 +23,9 @@ export class LogUpkeep {
   readonly #segments: Segment[]
   readonly #producers: ProducerState
   readonly #epochs: LeaderEpochs
-  #logStartOffset: number
-  /** What the last checkpoint does not cover. */
+  /** As it is on disk; what a new partition would have when there is none. */
+  #checkpoint: Checkpoint
+  /** The last checkpoint does not cover everything. */
   #isCheckpointDue: boolean
   #bytesSinceCheckpoint = 0
 
@@ -34,7 +35,7 @@ export class LogUpkeep {
     this.#segments = recovered.segments
     this.#producers = recovered.producers
     this.#epochs = recovered.epochs
-    this.#logStartOffset = recovered.logStartOffset
+    this.#checkpoint = recovered.checkpoint
     this.#isCheckpointDue = recovered.isDirty
   }
 
@@ -48,7 +49,7 @@ export class LogUpkeep {
   }
 
   get logStartOffset(): number {
-    return this.#logStartOffset
+    return this.#checkpoint.logStartOffset
   }
 
   get isCheckpointDue(): boolean {
@@ -92,7 +93,12 @@ export class LogUpkeep {
     await replaceFile(files, this.#directory, offsetName(flushedOffset, SNAPSHOT_SUFFIX), this.#producers.serialize(flushedOffset))
     await replaceFile(files, this.#directory, LEADER_EPOCHS_FILE, this.#epochs.serialize())
     await files.syncDirectory(this.#directory)
-    await this.#writeCheckpoint(flushedOffset, this.#logStartOffset, this.#segments)
+    await this.#writeCheckpoint({
+      logStartOffset: this.logStartOffset,
+      recoveryOffset: flushedOffset,
+      activeSinceMs: this.active?.firstAppendMs ?? 0,
+      segments: this.#segments.map(({ baseOffset, sizeBytes }) => ({ baseOffset, sizeBytes })),
+    })
     this.#bytesSinceCheckpoint -= bytes
     this.#isCheckpointDue = this.#bytesSinceCheckpoint > 0
     await this.#removeOldSnapshots(flushedOffset)
@@ -105,9 +111,10 @@ export class LogUpkeep {
   async moveLogStart(offset: number, goneCount: number, flushedOffset: number, deleteDelayMs: number): Promise<void> {
     invariant(goneCount < this.#segments.length || goneCount === 0, 'the active segment stays')
     const gone = this.#segments.slice(0, goneCount)
-    await this.#checkpointLogStart(offset, flushedOffset, gone)
+    const marked = new Set(this.#checkpoint.segments.map(({ baseOffset }) => baseOffset))
+    if (gone.some(({ baseOffset }) => !marked.has(baseOffset))) await this.checkpoint(flushedOffset)
+    await this.#checkpointLogStart(offset, gone)
     this.#segments.splice(0, goneCount)
-    this.#logStartOffset = offset
     this.#epochs.truncateFromStart(offset)
     for (const segment of gone) {
       segment.forgetFiles()
@@ -118,18 +125,21 @@ export class LogUpkeep {
     if (gone.length > 0) this.#parts.runtime.log.info('segments.deleted', { directory: this.#directory, count: gone.length, logStartOffset: offset })
   }
 
-  /** On a full disk the indexes of what is to go make room for the few bytes that say so; they can always be made again. */
-  async #checkpointLogStart(offset: number, flushedOffset: number, gone: readonly Segment[]): Promise<void> {
-    const remaining = this.#segments.slice(gone.length)
+  /**
+   * The last checkpoint with another log start. On a full disk the indexes of what is to go make room for it: they can always
+   * be made again.
+   */
+  async #checkpointLogStart(logStartOffset: number, gone: readonly Segment[]): Promise<void> {
+    const goneBases = new Set(gone.map(({ baseOffset }) => baseOffset))
+    const segments = this.#checkpoint.segments.filter(({ baseOffset }) => !goneBases.has(baseOffset))
+    const checkpoint = { ...this.#checkpoint, logStartOffset, segments }
     try {
-      await this.checkpoint(flushedOffset)
-      await this.#writeCheckpoint(flushedOffset, offset, remaining)
+      await this.#writeCheckpoint(checkpoint)
     } catch (error) {
       if (!isDiskFull(error) || gone.length === 0) throw error
       this.#parts.health.full(error)
       for (const segment of gone) for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(segment.pathOf(suffix))
-      await this.checkpoint(flushedOffset)
-      await this.#writeCheckpoint(flushedOffset, offset, remaining)
+      await this.#writeCheckpoint(checkpoint)
     }
   }
 
@@ -154,14 +164,9 @@ export class LogUpkeep {
     return segment
   }
 
-  async #writeCheckpoint(recoveryOffset: number, logStartOffset: number, segments: readonly Segment[]): Promise<void> {
-    const content = serializeCheckpoint({
-      logStartOffset,
-      recoveryOffset,
-      activeSinceMs: segments.at(-1)?.firstAppendMs ?? 0,
-      segments: segments.map(({ baseOffset, sizeBytes }) => ({ baseOffset, sizeBytes })),
-    })
-    await writeFileAtomic(this.#parts.files, this.#directory, CHECKPOINT_FILE, content)
+  async #writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
+    await writeFileAtomic(this.#parts.files, this.#directory, CHECKPOINT_FILE, serializeCheckpoint(checkpoint))
+    this.#checkpoint = checkpoint
   }
 
   async #removeOldSnapshots(keep: number): Promise<void> {
