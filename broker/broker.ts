@@ -74,7 +74,12 @@ export class Broker {
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
     this.purgatory = new Purgatory(runtime.clock, runtime.timers, config.limits.fetchParkedMax)
     this.producerIds = new ProducerIds(parts.controller, config.nodeId)
-    this.produceBudget = new ByteBudget('produce bytes in flight on this node', config.limits.produceInflightBytesMax, runtime.clock, runtime.log)
+    this.produceBudget = new ByteBudget(
+      'produce bytes in flight on this node',
+      config.limits.produceInflightBytesMax,
+      runtime.clock,
+      runtime.log,
+    )
     this.responseMemory = new ResponseMemory(RESPONSE_MEMORY_FACTOR * config.limits.fetchBytesMax)
   }
 
@@ -115,7 +120,11 @@ export class Broker {
   connectionBudget(peer: string): ByteBudget {
     let budget = this.#connections.get(peer)
     if (budget === undefined) {
-      budget = new ByteBudget('produce bytes in flight on this connection', this.config.limits.produceInflightBytesPerConnectionMax, this.runtime.clock)
+      budget = new ByteBudget(
+        'produce bytes in flight on this connection',
+        this.config.limits.produceInflightBytesPerConnectionMax,
+        this.runtime.clock,
+      )
       this.#connections.set(peer, budget)
     }
     return budget

@@ -94,36 +94,104 @@ const size = (min: number, max: number): NodeSettingType => ({ kind: 'size', min
 const integer = (min: number, max: number): NodeSettingType => ({ kind: 'integer', min, max })
 
 export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
-  listen: { type: { kind: 'address' }, defaultText: '127.0.0.1:9092', text: 'The address and port for everything: gRPC and HTTP. Port 0 takes any free one.' },
-  advertise: { type: { kind: 'address', optional: true }, defaultText: '', text: 'The address clients are told to dial. Empty: the one listened on.' },
+  listen: {
+    type: { kind: 'address' },
+    defaultText: '127.0.0.1:9092',
+    text: 'The address and port for everything: gRPC and HTTP. Port 0 takes any free one.',
+  },
+  advertise: {
+    type: { kind: 'address', optional: true },
+    defaultText: '',
+    text: 'The address clients are told to dial. Empty: the one listened on.',
+  },
   data_dir: { type: { kind: 'string' }, defaultText: './tidemark-data', text: 'Where everything is stored. One process at a time.' },
   node_id: { type: integer(0, 2 ** 31 - 1), defaultText: '1', text: 'The number of this node, unique in the cluster.' },
   rack: { type: { kind: 'string' }, defaultText: '', text: 'Where the node stands; replicas are spread over racks.' },
   roles: { type: { kind: 'roles' }, defaultText: 'broker,controller', text: 'What the node does: broker, controller or both.' },
   insecure: { type: { kind: 'boolean' }, defaultText: 'false', text: 'Allows listening beyond this machine without authentication.' },
-  auto_create_topics: { type: { kind: 'boolean' }, defaultText: 'false', text: 'Whether a topic that is asked for and does not exist is created with the defaults.' },
+  auto_create_topics: {
+    type: { kind: 'boolean' },
+    defaultText: 'false',
+    text: 'Whether a topic that is asked for and does not exist is created with the defaults.',
+  },
   default_partitions: { type: integer(1, 10_000), defaultText: '1', text: 'Partitions of a topic whose creator does not say.' },
   default_replicas: { type: integer(1, 100), defaultText: '1', text: 'Replicas of a topic whose creator does not say.' },
   retention_check: { type: duration(100, DAY_MS), defaultText: '30s', text: 'How often old segments are looked for.' },
-  shutdown_timeout: { type: duration(100, 3_600_000), defaultText: '30s', text: 'How long stopping may take before the process ends anyway.' },
-  log_level: { type: { kind: 'choice', values: ['debug', 'info', 'warn', 'error', 'silent'] }, defaultText: 'info', text: 'The least important messages that are logged.' },
-  log_format: { type: { kind: 'choice', values: ['auto', 'json', 'pretty'] }, defaultText: 'auto', text: 'json: one object a line. pretty: for people. auto: pretty on a terminal.' },
+  shutdown_timeout: {
+    type: duration(100, 3_600_000),
+    defaultText: '30s',
+    text: 'How long stopping may take before the process ends anyway.',
+  },
+  log_level: {
+    type: { kind: 'choice', values: ['debug', 'info', 'warn', 'error', 'silent'] },
+    defaultText: 'info',
+    text: 'The least important messages that are logged.',
+  },
+  log_format: {
+    type: { kind: 'choice', values: ['auto', 'json', 'pretty'] },
+    defaultText: 'auto',
+    text: 'json: one object a line. pretty: for people. auto: pretty on a terminal.',
+  },
   'limits.connections': { type: integer(1, 1_000_000), defaultText: '10000', text: 'Open connections; more are refused.' },
   'limits.streams_per_connection': { type: integer(1, 100_000), defaultText: '256', text: 'Calls at the same time on one connection.' },
-  'limits.requests_per_stream': { type: integer(1, 100_000), defaultText: '1024', text: 'Requests of one stream in hand; beyond that the stream is not read.' },
+  'limits.requests_per_stream': {
+    type: integer(1, 100_000),
+    defaultText: '1024',
+    text: 'Requests of one stream in hand; beyond that the stream is not read.',
+  },
   'limits.session_memory_mb': { type: integer(1, 65_536), defaultText: '128', text: 'Megabytes HTTP/2 may hold for one connection.' },
-  'limits.flow_control_window': { type: size(64 * 1024, GIB), defaultText: '8MiB', text: 'Bytes a sender may have on the way, per stream and per connection.' },
-  'limits.request_bytes': { type: size(64 * 1024, GIB), defaultText: '66MiB', text: 'The largest request. A batch of the largest max.message.bytes has to fit.' },
-  'limits.produce_inflight_bytes': { type: size(64 * 1024, 64 * GIB), defaultText: '128MiB', text: 'Bytes of batches in hand, of the node. Beyond: BUSY.' },
-  'limits.produce_inflight_bytes_per_connection': { type: size(64 * 1024, 64 * GIB), defaultText: '64MiB', text: 'Bytes of batches in hand, of one connection. Beyond: BUSY.' },
-  'limits.produce_inflight_bytes_per_partition': { type: size(64 * 1024, 64 * GIB), defaultText: '32MiB', text: 'Bytes of batches in hand, of one partition. Beyond: BUSY.' },
-  'limits.fetch_bytes': { type: size(1024, GIB), defaultText: '16MiB', text: 'Bytes of batches in one answer, except that the first batch is always whole.' },
+  'limits.flow_control_window': {
+    type: size(64 * 1024, GIB),
+    defaultText: '8MiB',
+    text: 'Bytes a sender may have on the way, per stream and per connection.',
+  },
+  'limits.request_bytes': {
+    type: size(64 * 1024, GIB),
+    defaultText: '66MiB',
+    text: 'The largest request. A batch of the largest max.message.bytes has to fit.',
+  },
+  'limits.produce_inflight_bytes': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '128MiB',
+    text: 'Bytes of batches in hand, of the node. Beyond: BUSY.',
+  },
+  'limits.produce_inflight_bytes_per_connection': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '64MiB',
+    text: 'Bytes of batches in hand, of one connection. Beyond: BUSY.',
+  },
+  'limits.produce_inflight_bytes_per_partition': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '32MiB',
+    text: 'Bytes of batches in hand, of one partition. Beyond: BUSY.',
+  },
+  'limits.fetch_bytes': {
+    type: size(1024, GIB),
+    defaultText: '16MiB',
+    text: 'Bytes of batches in one answer, except that the first batch is always whole.',
+  },
   'limits.fetch_max_wait': { type: duration(0, 3_600_000), defaultText: '5m', text: 'The longest a fetch may be parked.' },
-  'limits.fetch_parked': { type: integer(1, 10_000_000), defaultText: '100000', text: 'Fetches parked at the same time; more are refused with BUSY.' },
-  'limits.tail_cache': { type: size(0, 64 * GIB), defaultText: '64MiB', text: 'Memory for the newest batches, which consumers at the tail read from.' },
+  'limits.fetch_parked': {
+    type: integer(1, 10_000_000),
+    defaultText: '100000',
+    text: 'Fetches parked at the same time; more are refused with BUSY.',
+  },
+  'limits.tail_cache': {
+    type: size(0, 64 * GIB),
+    defaultText: '64MiB',
+    text: 'Memory for the newest batches, which consumers at the tail read from.',
+  },
   'limits.open_files': { type: integer(16, 1_000_000), defaultText: '4096', text: 'Segment and index files open at the same time.' },
-  'limits.disk_min_free': { type: size(0, 1024 * GIB), defaultText: '64MiB', text: 'Free space below which writes are refused, so that metadata can always be written.' },
-  'limits.handshake_timeout': { type: duration(100, 600_000), defaultText: '10s', text: 'How long a new connection may take to say what it speaks.' },
+  'limits.disk_min_free': {
+    type: size(0, 1024 * GIB),
+    defaultText: '64MiB',
+    text: 'Free space below which writes are refused, so that metadata can always be written.',
+  },
+  'limits.handshake_timeout': {
+    type: duration(100, 600_000),
+    defaultText: '10s',
+    text: 'How long a new connection may take to say what it speaks.',
+  },
   'limits.idle_timeout': { type: duration(1000, DAY_MS), defaultText: '10m', text: 'A connection without calls for this long is closed.' },
   'limits.keepalive_interval': { type: duration(1000, DAY_MS), defaultText: '30s', text: 'How often a connection is tested with a ping.' },
   'limits.keepalive_timeout': { type: duration(100, 600_000), defaultText: '10s', text: 'How long the answer to that ping may take.' },
@@ -157,7 +225,13 @@ export function loadNodeConfig(sources: ConfigSources): LoadedConfig {
   const entries = Object.entries(NODE_SETTINGS).map(([key, setting]): ConfigSourceEntry => {
     const environment = sources.environment?.[environmentName(key)]
     const [text, source]: [string, ConfigSource] =
-      flags[key] !== undefined ? [flags[key], 'flag'] : environment !== undefined ? [environment, 'environment'] : file[key] !== undefined ? [file[key], 'file'] : [setting.defaultText, 'default']
+      flags[key] !== undefined
+        ? [flags[key], 'flag']
+        : environment !== undefined
+          ? [environment, 'environment']
+          : file[key] !== undefined
+            ? [file[key], 'file']
+            : [setting.defaultText, 'default']
     values[key] = parseValue(key, setting.type, text)
     return { key, value: text, defaultText: setting.defaultText, source, text: setting.text, type: setting.type.kind }
   })
@@ -216,7 +290,8 @@ function configOf(values: Record<string, unknown>): NodeConfig {
 /** `{ limits: { fetch_bytes: '1MiB' } }` → `{ 'limits.fetch_bytes': '1MiB' }`. */
 function flatten(file: unknown, where: string, prefix = ''): Record<string, string> {
   if (file === null || file === undefined) return {}
-  if (typeof file !== 'object' || Array.isArray(file)) throw new TidemarkError('INVALID_CONFIG', `${where}: settings have names, such as \`listen: 127.0.0.1:9092\``)
+  if (typeof file !== 'object' || Array.isArray(file))
+    throw new TidemarkError('INVALID_CONFIG', `${where}: settings have names, such as \`listen: 127.0.0.1:9092\``)
   const flat: Record<string, string> = {}
   for (const [name, value] of Object.entries(file)) {
     const key = `${prefix}${name}`
@@ -231,7 +306,10 @@ function checkKeys(values: Readonly<Record<string, string>>, source: string): Re
   for (const key of Object.keys(values)) {
     if (Object.hasOwn(NODE_SETTINGS, key)) continue
     const nearest = nearestName(key, Object.keys(NODE_SETTINGS))
-    throw new TidemarkError('INVALID_CONFIG', `unknown setting ${JSON.stringify(key)} (${source})${nearest === undefined ? '' : `; did you mean ${nearest}?`}`)
+    throw new TidemarkError(
+      'INVALID_CONFIG',
+      `unknown setting ${JSON.stringify(key)} (${source})${nearest === undefined ? '' : `; did you mean ${nearest}?`}`,
+    )
   }
   return values
 }
@@ -270,14 +348,22 @@ export function parseListenAddress(key: string, text: string): ListenAddress {
 
 function parseRoles(key: string, text: string): readonly Role[] {
   const roles = text.split(',').map((role) => role.trim())
-  const isSound = roles.length > 0 && roles.every((role) => role === 'broker' || role === 'controller') && new Set(roles).size === roles.length
+  const isSound =
+    roles.length > 0 && roles.every((role) => role === 'broker' || role === 'controller') && new Set(roles).size === roles.length
   if (!isSound) throw wrong(key, text, 'broker, controller or both')
-  if (roles.length === 1) throw wrong(key, text, 'broker,controller: roles on separate nodes need a cluster of several nodes, which this version does not form')
+  if (roles.length === 1)
+    throw wrong(key, text, 'broker,controller: roles on separate nodes need a cluster of several nodes, which this version does not form')
   return roles as Role[]
 }
 
-function within(key: string, value: number, range: { readonly min: number; readonly max: number }, format: (value: number) => string): number {
-  if (value < range.min || value > range.max) throw new TidemarkError('INVALID_CONFIG', `${key} is ${format(value)}, allowed is ${format(range.min)} to ${format(range.max)}`)
+function within(
+  key: string,
+  value: number,
+  range: { readonly min: number; readonly max: number },
+  format: (value: number) => string,
+): number {
+  if (value < range.min || value > range.max)
+    throw new TidemarkError('INVALID_CONFIG', `${key} is ${format(value)}, allowed is ${format(range.min)} to ${format(range.max)}`)
   return value
 }
 
@@ -289,5 +375,6 @@ function wrong(key: string, text: string, expected: string): TidemarkError {
 function checkListen(config: NodeConfig): void {
   const { host } = config.listen
   const isLoopback = host === 'localhost' || host === '::1' || /^127\./.test(host)
-  if (!isLoopback && !config.insecure) throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
+  if (!isLoopback && !config.insecure)
+    throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
 }

@@ -8,7 +8,10 @@ export function createLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, is
   const isPretty = config.logFormat === 'pretty' || (config.logFormat === 'auto' && isTerminal)
   const stderr = pino.destination({ fd: 2, sync: true })
   const destination: DestinationStream = isPretty ? { write: (line: string) => void stderr.write(prettyLine(line)) } : stderr
-  const logger = pino({ level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } }, destination)
+  const logger = pino(
+    { level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+    destination,
+  )
   return {
     debug: (event, fields) => logger.debug(plain(fields), event),
     info: (event, fields) => logger.info(plain(fields), event),

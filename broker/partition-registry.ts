@@ -58,10 +58,16 @@ export class PartitionRegistry {
     if (slots === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(topic)}`, { outcome: 'failed' })
     const slot = slots.get(partition)
     if (slot === undefined) {
-      throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition} on this node; it has ${slots.size}`, { outcome: 'failed' })
+      throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition} on this node; it has ${slots.size}`, {
+        outcome: 'failed',
+      })
     }
     if (topicId !== undefined && topicId !== slot.topicId) {
-      throw new TidemarkError('UNKNOWN_TOPIC_ID', `topic ${topic} was created again: its id is ${slot.topicId}, the request has ${topicId}`, { outcome: 'failed' })
+      throw new TidemarkError(
+        'UNKNOWN_TOPIC_ID',
+        `topic ${topic} was created again: its id is ${slot.topicId}, the request has ${topicId}`,
+        { outcome: 'failed' },
+      )
     }
     switch (slot.state) {
       case 'open':
@@ -126,7 +132,9 @@ export class PartitionRegistry {
   }
 
   #pending(): Promise<void>[] {
-    const opening = [...this.#topics.values()].flatMap((slots) => [...slots.values()].flatMap((slot) => (slot.state === 'opening' ? [slot.opened] : [])))
+    const opening = [...this.#topics.values()].flatMap((slots) =>
+      [...slots.values()].flatMap((slot) => (slot.state === 'opening' ? [slot.opened] : [])),
+    )
     return [...opening, ...this.#deletions.values()]
   }
 

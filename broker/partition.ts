@@ -89,7 +89,10 @@ export class Partition implements LogListener, ParkingPlace {
     if (this.#retired !== undefined) throw this.#retired
     if (leaderEpoch === undefined || leaderEpoch === this.#leaderEpoch) return
     const code = leaderEpoch < this.#leaderEpoch ? 'FENCED_LEADER_EPOCH' : 'UNKNOWN_LEADER_EPOCH'
-    throw new TidemarkError(code, `the request knows leader epoch ${leaderEpoch} of ${this.topic}-${this.partition}, it is ${this.#leaderEpoch}`)
+    throw new TidemarkError(
+      code,
+      `the request knows leader epoch ${leaderEpoch} of ${this.topic}-${this.partition}, it is ${this.#leaderEpoch}`,
+    )
   }
 
   /** Appends one batch; the buffer belongs to the log from here on. Throws `TidemarkError`, then nothing was appended. */
@@ -117,9 +120,13 @@ export class Partition implements LogListener, ParkingPlace {
     this.#waiters.expire(
       nowMs,
       () =>
-        new TidemarkError('REQUEST_TIMED_OUT', `${this.topic}-${this.partition} did not commit the records in time; they may still be committed`, {
-          outcome: 'indeterminate',
-        }),
+        new TidemarkError(
+          'REQUEST_TIMED_OUT',
+          `${this.topic}-${this.partition} did not commit the records in time; they may still be committed`,
+          {
+            outcome: 'indeterminate',
+          },
+        ),
     )
   }
 

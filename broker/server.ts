@@ -8,6 +8,7 @@
  * a clean shutdown last.
  */
 import { type Controller, openController } from '../controller/controller.ts'
+import { MemoryStore } from '../controller/memory-store.ts'
 import type { MetadataStore } from '../controller/metadata-store.ts'
 import { DataDir } from '../log/data-dir.ts'
 import { TidemarkError } from '../protocol/errors.ts'
@@ -49,6 +50,13 @@ export interface StartOptions {
   /** Keeps the metadata somewhere else than in the data directory. For nodes in memory. */
   readonly metadataStore?: MetadataStore
 }
+
+/** Metadata that lasts as long as the object: for nodes in memory, which may be started on it again. */
+export function memoryMetadata(): MetadataStore {
+  return new MemoryStore()
+}
+
+export type { MetadataStore } from '../controller/metadata-store.ts'
 
 export async function startNode(config: NodeConfig, runtime: Runtime, options: StartOptions = {}): Promise<RunningNode> {
   const node = new Node(config, runtime, options)

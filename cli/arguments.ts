@@ -11,7 +11,8 @@ export function pairOf(text: string): [string, string] {
 /** Throws `USAGE`, naming `what`. */
 export function wholeNumber(text: string, what: string): number {
   const number = Number(text)
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(number)) throw new TidemarkError('USAGE', `${what} is ${JSON.stringify(text)}, expected a whole number`)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(number))
+    throw new TidemarkError('USAGE', `${what} is ${JSON.stringify(text)}, expected a whole number`)
   return number
 }
 

@@ -64,7 +64,10 @@ function measure(run: Bench, flags: BenchFlags, options: GlobalOptions): Promise
 async function prepare(tm: Tidemark, flags: BenchFlags): Promise<boolean> {
   const present = (await tm.admin.listTopics()).some((topic) => topic.name === flags.topic)
   if (present && flags.keep) return false
-  await tm.admin.createTopic(flags.topic, { partitions: wholeNumber(flags.partitions, '--partitions'), durability: flags.durability as Durability })
+  await tm.admin.createTopic(flags.topic, {
+    partitions: wholeNumber(flags.partitions, '--partitions'),
+    durability: flags.durability as Durability,
+  })
   return !flags.keep
 }
 
@@ -115,7 +118,8 @@ async function endToEnd(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): P
     let count = 0
     for await (const { messages } of consumer.batches()) {
       const nowMs = performance.now()
-      for (const message of messages) histogram.recordValue(Math.max(1, Math.round((nowMs - (message.raw as Buffer).readDoubleBE(0)) * 1000)))
+      for (const message of messages)
+        histogram.recordValue(Math.max(1, Math.round((nowMs - (message.raw as Buffer).readDoubleBE(0)) * 1000)))
       count += messages.length
       progress.update(count)
       if (count >= total) return
@@ -135,12 +139,25 @@ async function endToEnd(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): P
   await received
   progress.stop()
   const ms = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1000
-  return { records: total, 'rate per s': perSecond, 'p50 ms': ms(50), 'p90 ms': ms(90), 'p99 ms': ms(99), 'p99.9 ms': ms(99.9), 'max ms': histogram.maxValue / 1000 }
+  return {
+    records: total,
+    'rate per s': perSecond,
+    'p50 ms': ms(50),
+    'p90 ms': ms(90),
+    'p99 ms': ms(99),
+    'p99.9 ms': ms(99.9),
+    'max ms': histogram.maxValue / 1000,
+  }
 }
 
 function throughput(records: number, bytes: number, elapsedMs: number): Row {
   const seconds = elapsedMs / 1000
-  return { records, seconds: Number(seconds.toFixed(3)), 'records per s': Math.round(records / seconds), 'MB per s': Number((bytes / 1e6 / seconds).toFixed(1)) }
+  return {
+    records,
+    seconds: Number(seconds.toFixed(3)),
+    'records per s': Math.round(records / seconds),
+    'MB per s': Number((bytes / 1e6 / seconds).toFixed(1)),
+  }
 }
 
 /** Incompressible, so that compression shows its cost and not its luck. */

@@ -84,7 +84,9 @@ function topicReasons(topic: TopicDescription): string[] {
 async function nodeReasons(cluster: ClusterDescription): Promise<string[]> {
   const answers = await Promise.all(
     cluster.nodes.map(async ({ nodeId, host, port }) => {
-      const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`, { signal: AbortSignal.timeout(3000) })
+      const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`, {
+        signal: AbortSignal.timeout(3000),
+      })
       const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
       return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
     }),

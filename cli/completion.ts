@@ -30,16 +30,32 @@ export function completionScript(shell: string): string {
     case 'bash':
       return [
         '_tidemark() {',
-        '  local IFS=$\'\\n\'',
+        "  local IFS=$'\\n'",
         '  COMPREPLY=($(compgen -W "$(tidemark complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))',
         '}',
         'complete -F _tidemark tidemark',
         '',
       ].join('\n')
     case 'zsh':
-      return ['#compdef tidemark', '_tidemark() {', '  local -a found', '  found=("${(@f)$(tidemark complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")', '  compadd -a found', '}', 'compdef _tidemark tidemark', ''].join('\n')
+      return [
+        '#compdef tidemark',
+        '_tidemark() {',
+        '  local -a found',
+        '  found=("${(@f)$(tidemark complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")',
+        '  compadd -a found',
+        '}',
+        'compdef _tidemark tidemark',
+        '',
+      ].join('\n')
     case 'fish':
-      return ['function __tidemark_complete', '  set -l words (commandline -opc)', '  tidemark complete -- $words[2..] 2>/dev/null', 'end', "complete -c tidemark -f -a '(__tidemark_complete)'", ''].join('\n')
+      return [
+        'function __tidemark_complete',
+        '  set -l words (commandline -opc)',
+        '  tidemark complete -- $words[2..] 2>/dev/null',
+        'end',
+        "complete -c tidemark -f -a '(__tidemark_complete)'",
+        '',
+      ].join('\n')
     default:
       throw new TidemarkError('USAGE', `unknown shell ${JSON.stringify(shell)}, there is ${SHELLS.join(', ')}`)
   }

@@ -6,7 +6,9 @@ import { printRows } from './output.ts'
 
 export function addConfig(program: Command): void {
   const config = program.command('config').description('settings: what they are and where they come from')
-  addNodeOptions(config.command('print').description('every setting of a node with its value, and where the value comes from')).action((flags: NodeFlags, command: Command) => print(flags, command.optsWithGlobals()))
+  addNodeOptions(config.command('print').description('every setting of a node with its value, and where the value comes from')).action(
+    (flags: NodeFlags, command: Command) => print(flags, command.optsWithGlobals()),
+  )
   config
     .command('describe')
     .description('every setting of nodes and topics, with default and meaning')
@@ -22,8 +24,25 @@ async function print(flags: NodeFlags, options: GlobalOptions): Promise<void> {
 }
 
 async function describe(options: GlobalOptions): Promise<void> {
-  const [{ NODE_SETTINGS, environmentName }, { TOPIC_SETTINGS }] = await Promise.all([import('../broker/config.ts'), import('../protocol/topic-config.ts')])
-  const node = Object.entries(NODE_SETTINGS).map(([key, { type, defaultText, text }]) => ({ of: 'node', key, type: type.kind, default: defaultText, environment: environmentName(key), text }))
-  const topic = Object.entries(TOPIC_SETTINGS).map(([key, { type, defaultText, text }]) => ({ of: 'topic', key, type: type.kind, default: defaultText, environment: '', text }))
+  const [{ NODE_SETTINGS, environmentName }, { TOPIC_SETTINGS }] = await Promise.all([
+    import('../broker/config.ts'),
+    import('../protocol/topic-config.ts'),
+  ])
+  const node = Object.entries(NODE_SETTINGS).map(([key, { type, defaultText, text }]) => ({
+    of: 'node',
+    key,
+    type: type.kind,
+    default: defaultText,
+    environment: environmentName(key),
+    text,
+  }))
+  const topic = Object.entries(TOPIC_SETTINGS).map(([key, { type, defaultText, text }]) => ({
+    of: 'topic',
+    key,
+    type: type.kind,
+    default: defaultText,
+    environment: '',
+    text,
+  }))
   await printRows([...node, ...topic], options.output)
 }

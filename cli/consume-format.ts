@@ -27,7 +27,13 @@ export function parseConsumeFormat(format: string): (message: Message<Buffer, Bu
   for (const [piece] of format.matchAll(/%.|\\.|[^%\\]+|[%\\]$/gs)) {
     if (piece.startsWith('%')) {
       const letter = LETTERS[piece.slice(1)]
-      if (letter === undefined) throw new TidemarkError('USAGE', `${JSON.stringify(piece)} in the format means nothing; there is ${Object.keys(LETTERS).map((one) => `%${one}`).join(' ')}`)
+      if (letter === undefined)
+        throw new TidemarkError(
+          'USAGE',
+          `${JSON.stringify(piece)} in the format means nothing; there is ${Object.keys(LETTERS)
+            .map((one) => `%${one}`)
+            .join(' ')}`,
+        )
       parts.push(letter)
     } else {
       const literal = piece.startsWith('\\') ? (ESCAPES[piece.slice(1)] ?? piece) : piece

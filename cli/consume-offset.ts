@@ -49,7 +49,8 @@ function offsetBound(part: string, whole: string): OffsetBound {
   if (part === 'start') return { kind: 'start' }
   if (part === 'end') return { kind: 'end' }
   const match = /^([+-]?)(\d+)$/.exec(part)
-  if (match === null) throw new TidemarkError('USAGE', `${JSON.stringify(whole)} is not an offset: use start, end, 5, +5, -5, 5:10 or @time`)
+  if (match === null)
+    throw new TidemarkError('USAGE', `${JSON.stringify(whole)} is not an offset: use start, end, 5, +5, -5, 5:10 or @time`)
   const [, sign, digits = ''] = match
   if (sign === '+') return { kind: 'afterStart', count: Number(digits) }
   if (sign === '-') return { kind: 'beforeEnd', count: Number(digits) }
@@ -63,6 +64,10 @@ function timeBound(part: string, nowMs: number, whole: string): OffsetBound {
   if (/^\d{11,}$/.test(part)) return { kind: 'time', timestampMs: Number(part) }
   if (/^-\d/.test(part)) return { kind: 'time', timestampMs: nowMs - parseDuration(part.slice(1), '--offset') }
   const timestampMs = Date.parse(part)
-  if (Number.isNaN(timestampMs)) throw new TidemarkError('USAGE', `${JSON.stringify(whole)} is not a time: use milliseconds, a date such as 2026-11-20T10:00:00Z, or -1h`)
+  if (Number.isNaN(timestampMs))
+    throw new TidemarkError(
+      'USAGE',
+      `${JSON.stringify(whole)} is not a time: use milliseconds, a date such as 2026-11-20T10:00:00Z, or -1h`,
+    )
   return { kind: 'time', timestampMs }
 }

@@ -7,13 +7,15 @@ import { BOOTSTRAP_DEFAULT } from './context.ts'
 import { addNodeOptions, loadFromFlags, type NodeFlags } from './node-options.ts'
 
 export function addDev(program: Command): void {
-  addNodeOptions(program.command('dev').description('run a local node, its data kept in ./tidemark-data')).action(async (flags: NodeFlags) => {
-    const { runNode } = await import('./run-node.ts')
-    const loaded = await loadFromFlags(flags, { log_level: 'warn' })
-    await runNode(loaded, (node) => {
-      process.stdout.write(welcome(node, loaded.config.dataDir))
-    })
-  })
+  addNodeOptions(program.command('dev').description('run a local node, its data kept in ./tidemark-data')).action(
+    async (flags: NodeFlags) => {
+      const { runNode } = await import('./run-node.ts')
+      const loaded = await loadFromFlags(flags, { log_level: 'warn' })
+      await runNode(loaded, (node) => {
+        process.stdout.write(welcome(node, loaded.config.dataDir))
+      })
+    },
+  )
 }
 
 function welcome(node: RunningNode, dataDir: string): string {

@@ -3,7 +3,15 @@ import { ERRORS, type ErrorCode } from '../protocol/errors.ts'
 
 export const EXIT = { ok: 0, failed: 1, usage: 2, notFound: 3, refused: 4, unhealthy: 10, interrupted: 130 } as const
 
-const USAGE_CODES: ReadonlySet<ErrorCode> = new Set(['USAGE', 'INVALID_CONFIG', 'INVALID_TOPIC_NAME', 'INVALID_PARTITIONS', 'INVALID_REPLICATION_FACTOR', 'INVALID_ACKS', 'INVALID_REQUEST'])
+const USAGE_CODES: ReadonlySet<ErrorCode> = new Set([
+  'USAGE',
+  'INVALID_CONFIG',
+  'INVALID_TOPIC_NAME',
+  'INVALID_PARTITIONS',
+  'INVALID_REPLICATION_FACTOR',
+  'INVALID_ACKS',
+  'INVALID_REQUEST',
+])
 
 export function exitCodeOf(code: ErrorCode): number {
   if (USAGE_CODES.has(code)) return EXIT.usage

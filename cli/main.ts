@@ -21,7 +21,11 @@ export function createProgram(): Command {
   const program = new Command('tidemark')
     .description('A distributed commit log.')
     .version(VERSION, '-V, --version')
-    .addOption(new Option('--bootstrap <addresses>', 'nodes to connect to, separated by commas').env('TIDEMARK_BOOTSTRAP').default(BOOTSTRAP_DEFAULT))
+    .addOption(
+      new Option('--bootstrap <addresses>', 'nodes to connect to, separated by commas')
+        .env('TIDEMARK_BOOTSTRAP')
+        .default(BOOTSTRAP_DEFAULT),
+    )
     .addOption(new Option('-o, --output <format>', 'how to print data').choices(OUTPUT_FORMATS).default('table'))
     .option('-y, --yes', 'do not ask', false)
     .option('--timeout <duration>', 'how long a request may take', '30s')
@@ -29,8 +33,24 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text) })
-  for (const add of [addDev, addServe, addTopic, addProduce, addConsume, addOffsets, addCluster, addBench, addLog, addConfig, addCompletion]) add(program)
-  program.command('version').description('the version of tidemark').action(() => console.log(VERSION))
+  for (const add of [
+    addDev,
+    addServe,
+    addTopic,
+    addProduce,
+    addConsume,
+    addOffsets,
+    addCluster,
+    addBench,
+    addLog,
+    addConfig,
+    addCompletion,
+  ])
+    add(program)
+  program
+    .command('version')
+    .description('the version of tidemark')
+    .action(() => console.log(VERSION))
   inheritExit(program)
   return program
 }

@@ -64,6 +64,8 @@ async function readYaml(path: string): Promise<unknown> {
   try {
     return parse(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new TidemarkError('INVALID_CONFIG', `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    throw new TidemarkError('INVALID_CONFIG', `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
   }
 }

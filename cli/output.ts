@@ -32,13 +32,18 @@ export async function printRows(rows: readonly Row[], format: OutputFormat): Pro
 /** Prints one thing: a row of its fields in a table, an object elsewhere. */
 export async function printOne(one: Row, format: OutputFormat): Promise<void> {
   if (format === 'json') await write(`${JSON.stringify(one, jsonValue, 2)}\n`)
-  else if (format === 'table') await printRows(Object.entries(one).map(([name, value]) => ({ name, value })), format)
+  else if (format === 'table')
+    await printRows(
+      Object.entries(one).map(([name, value]) => ({ name, value })),
+      format,
+    )
   else await printRows([one], format)
 }
 
 export function parseFormat(text: string): OutputFormat {
   const format = OUTPUT_FORMATS.find((one) => one === text)
-  if (format === undefined) throw new TidemarkError('USAGE', `unknown output format ${JSON.stringify(text)}, there is ${OUTPUT_FORMATS.join(', ')}`)
+  if (format === undefined)
+    throw new TidemarkError('USAGE', `unknown output format ${JSON.stringify(text)}, there is ${OUTPUT_FORMATS.join(', ')}`)
   return format
 }
 
@@ -76,10 +81,12 @@ function plainTable(rows: readonly Row[]): string {
   if (first === undefined) return ''
   const lines = [Object.keys(first), ...rows.map((row) => Object.values(row).map(cell))]
   const widths = Object.keys(first).map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)))
-  return lines.map((line) => `${line.map((text, column) => (column === line.length - 1 ? text : text.padEnd(widths[column] ?? 0))).join('  ')}\n`).join('')
+  return lines
+    .map((line) => `${line.map((text, column) => (column === line.length - 1 ? text : text.padEnd(widths[column] ?? 0))).join('  ')}\n`)
+    .join('')
 }
 
 function cell(value: unknown): string {
   if (value === undefined || value === null) return '-'
-  return typeof value === 'object' ? JSON.stringify(value, jsonValue) : String(value)
+  return typeof value === 'string' ? value : JSON.stringify(value, jsonValue)
 }

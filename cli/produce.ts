@@ -61,7 +61,11 @@ async function sendLines(
 ): Promise<number> {
   await producer.ready({ topic, signal })
   const input = file === undefined ? process.stdin : createReadStream(file)
-  const failed = new Promise<never>((_, reject) => input.once('error', (error: Error) => reject(new TidemarkError('USAGE', `${file ?? 'standard input'} cannot be read: ${error.message}`, { cause: error }))))
+  const failed = new Promise<never>((_, reject) =>
+    input.once('error', (error: Error) =>
+      reject(new TidemarkError('USAGE', `${file ?? 'standard input'} cannot be read: ${error.message}`, { cause: error })),
+    ),
+  )
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, signal })
   const sent = (async () => {
     let count = 0
@@ -77,7 +81,9 @@ async function sendLines(
 }
 
 /** How a line becomes a record. */
-export function recordMaker(flags: Pick<ProduceFlags, 'key' | 'keySeparator' | 'header' | 'partition'>): (line: string) => OutgoingRecord<string, string> {
+export function recordMaker(
+  flags: Pick<ProduceFlags, 'key' | 'keySeparator' | 'header' | 'partition'>,
+): (line: string) => OutgoingRecord<string, string> {
   if (flags.key !== undefined && flags.keySeparator !== undefined) throw new TidemarkError('USAGE', 'either --key or --key-separator')
   const headers = Object.fromEntries(flags.header.map(pairOf))
   const common = {
@@ -87,7 +93,8 @@ export function recordMaker(flags: Pick<ProduceFlags, 'key' | 'keySeparator' | '
   return (line) => {
     if (flags.keySeparator === undefined) return { ...common, value: line, ...(flags.key !== undefined && { key: flags.key }) }
     const at = line.indexOf(flags.keySeparator)
-    if (at < 0) throw new TidemarkError('USAGE', `a line has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.slice(0, 80))}`)
+    if (at < 0)
+      throw new TidemarkError('USAGE', `a line has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.slice(0, 80))}`)
     return { ...common, key: line.slice(0, at), value: line.slice(at + flags.keySeparator.length) }
   }
 }

@@ -5,7 +5,11 @@ import { EXIT } from './exit-codes.ts'
 
 /** Starts the node, tells `started`, and resolves when it has stopped: after SIGTERM or SIGINT in order, at the second one at once, or because it failed. */
 export async function runNode({ config, entries }: LoadedConfig, started: (node: RunningNode) => void | Promise<void>): Promise<void> {
-  const [{ startNode }, { createLog }, { nodeRuntime }] = await Promise.all([import('../broker/server.ts'), import('../broker/logging.ts'), import('../runtime/node.ts')])
+  const [{ startNode }, { createLog }, { nodeRuntime }] = await Promise.all([
+    import('../broker/server.ts'),
+    import('../broker/logging.ts'),
+    import('../runtime/node.ts'),
+  ])
   const log = createLog(config, process.stderr.isTTY ?? false)
   const stop = Promise.withResolvers<'signal'>()
   let signalCount = 0

@@ -8,7 +8,9 @@ import module from 'node:module'
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 if (major < 24 || (major === 24 && minor < 12)) {
-  console.error(`error: tidemark needs Node 24.12 or newer, this is ${process.versions.node}. Install a newer Node; in a clone, ./tidemark brings its own.`)
+  console.error(
+    `error: tidemark needs Node 24.12 or newer, this is ${process.versions.node}. Install a newer Node; in a clone, ./tidemark brings its own.`,
+  )
   process.exit(1)
 }
 module.enableCompileCache?.()

@@ -40,7 +40,9 @@ export function addTopic(program: Command): void {
     .description('change settings of a topic')
     .option('-c, --config <key=value>', 'a setting to change; may be repeated', collect, [] as readonly string[])
     .option('--reset <key>', 'a setting that goes back to its default; may be repeated', collect, [] as readonly string[])
-    .action((name: string, flags: { config: readonly string[]; reset: readonly string[] }, command: Command) => alter(name, flags, command.optsWithGlobals()))
+    .action((name: string, flags: { config: readonly string[]; reset: readonly string[] }, command: Command) =>
+      alter(name, flags, command.optsWithGlobals()),
+    )
 
   topic
     .command('grow <name>')
@@ -71,7 +73,12 @@ function list(options: GlobalOptions): Promise<void> {
   return withClient(options, async ({ admin }) => {
     const topics = await admin.listTopics()
     await printRows(
-      topics.map(({ name, partitions, replicas, configs }) => ({ topic: name, partitions: partitions.length, replicas, configs: shown(configs, options) })),
+      topics.map(({ name, partitions, replicas, configs }) => ({
+        topic: name,
+        partitions: partitions.length,
+        replicas,
+        configs: shown(configs, options),
+      })),
       options.output,
     )
   })
@@ -88,13 +95,25 @@ function describe(name: string, options: GlobalOptions): Promise<void> {
     await printRows([{ topic: name, id: topicId, partitioner, replicas, configs: shown(configs, options) }], 'table')
     process.stdout.write('\n')
     await printRows(
-      topic.partitions.map(({ partition, leader, leaderEpoch, replicas: nodes, isr }): Row => ({ partition, leader, epoch: leaderEpoch, replicas: nodes.join(','), isr: isr.join(',') })),
+      topic.partitions.map(
+        ({ partition, leader, leaderEpoch, replicas: nodes, isr }): Row => ({
+          partition,
+          leader,
+          epoch: leaderEpoch,
+          replicas: nodes.join(','),
+          isr: isr.join(','),
+        }),
+      ),
       'table',
     )
   })
 }
 
-function alter(name: string, flags: { readonly config: readonly string[]; readonly reset: readonly string[] }, options: GlobalOptions): Promise<void> {
+function alter(
+  name: string,
+  flags: { readonly config: readonly string[]; readonly reset: readonly string[] },
+  options: GlobalOptions,
+): Promise<void> {
   if (flags.config.length + flags.reset.length === 0) throw new TidemarkError('USAGE', 'say what to change with --config or --reset')
   return withClient(options, async ({ admin }) => {
     await admin.alterConfigs(name, { set: Object.fromEntries(flags.config.map(pairOf)), reset: flags.reset })

@@ -1,7 +1,11 @@
 /** Administration: topics, settings, offsets, the cluster. */
 import { fromErrorDetail } from '../protocol/error-wire.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { ConfigScope, type ConfigEntry as WireConfigEntry, type TopicDescription as WireTopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
+import {
+  ConfigScope,
+  type ConfigEntry as WireConfigEntry,
+  type TopicDescription as WireTopicDescription,
+} from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
 import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
 import type { Duration, Size } from '../protocol/units.ts'
@@ -98,13 +102,26 @@ export class Admin {
   }
 
   /** Creates a topic; resolves once it can be written. */
-  async createTopic(topic: TopicName, options: CreateTopicOptions = {}): Promise<{ readonly topicId: string; readonly partitions: number; readonly replicas: number }> {
-    const wanted = { name: nameOf(topic), partitions: options.partitions ?? 0, replicas: options.replicas ?? 0, configs: configsOf(options) }
-    if (options.partitions !== undefined && !(options.partitions >= 1)) throw new TidemarkError('INVALID_PARTITIONS', `${options.partitions} partitions, at least 1 is needed`)
+  async createTopic(
+    topic: TopicName,
+    options: CreateTopicOptions = {},
+  ): Promise<{ readonly topicId: string; readonly partitions: number; readonly replicas: number }> {
+    const wanted = {
+      name: nameOf(topic),
+      partitions: options.partitions ?? 0,
+      replicas: options.replicas ?? 0,
+      configs: configsOf(options),
+    }
+    if (options.partitions !== undefined && !(options.partitions >= 1))
+      throw new TidemarkError('INVALID_PARTITIONS', `${options.partitions} partitions, at least 1 is needed`)
     const { topics } = await this.#client.call('createTopics', { topics: [wanted], validateOnly: options.validateOnly ?? false }, options)
     const [result] = topics
     throwIf(result?.error)
-    return { topicId: (result?.topicId ?? Buffer.alloc(0)).toString('base64url'), partitions: result?.partitions ?? 0, replicas: result?.replicas ?? 0 }
+    return {
+      topicId: (result?.topicId ?? Buffer.alloc(0)).toString('base64url'),
+      partitions: result?.partitions ?? 0,
+      replicas: result?.replicas ?? 0,
+    }
   }
 
   /** Deletes a topic with all its records. There is no way back. */
@@ -118,7 +135,11 @@ export class Admin {
   /** Adds partitions, up to `partitions` in all. Keys may go to other partitions from then on. */
   async growTopic(topic: TopicName, partitions: number, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
     const name = nameOf(topic)
-    const { topics } = await this.#client.call('growTopics', { topics: [{ name, partitions }], validateOnly: options.validateOnly ?? false }, options)
+    const { topics } = await this.#client.call(
+      'growTopics',
+      { topics: [{ name, partitions }], validateOnly: options.validateOnly ?? false },
+      options,
+    )
     this.#client.forget(name)
     throwIf(topics[0]?.error)
   }
@@ -130,7 +151,11 @@ export class Admin {
   }
 
   async describeTopic(topic: TopicName, options: AdminCall = {}): Promise<TopicDescription> {
-    const { topics } = await this.#client.call('describeTopics', { topics: [nameOf(topic)], all: false, afterVersion: 0, maxWaitMs: 0 }, options)
+    const { topics } = await this.#client.call(
+      'describeTopics',
+      { topics: [nameOf(topic)], all: false, afterVersion: 0, maxWaitMs: 0 },
+      options,
+    )
     const [found] = topics
     throwIf(found?.error)
     if (found === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(nameOf(topic))}`)
@@ -148,10 +173,18 @@ export class Admin {
   }
 
   /** Changes settings of a topic; those in `reset` go back to their default. */
-  async alterConfigs(topic: TopicName, change: { readonly set?: Readonly<Record<string, string>>; readonly reset?: readonly string[] }, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
+  async alterConfigs(
+    topic: TopicName,
+    change: { readonly set?: Readonly<Record<string, string>>; readonly reset?: readonly string[] },
+    options: AdminCall & { readonly validateOnly?: boolean } = {},
+  ): Promise<void> {
     const resource = { scope: ConfigScope.TOPIC, name: nameOf(topic) }
     const wanted = { resource, set: { ...change.set }, reset: [...(change.reset ?? [])] }
-    const { resources } = await this.#client.call('alterConfigs', { resources: [wanted], validateOnly: options.validateOnly ?? false }, options)
+    const { resources } = await this.#client.call(
+      'alterConfigs',
+      { resources: [wanted], validateOnly: options.validateOnly ?? false },
+      options,
+    )
     this.#client.forget(resource.name)
     throwIf(resources[0]?.error)
   }
@@ -174,7 +207,11 @@ export class Admin {
   }
 
   /** The first record of each partition at or after a time; undefined where there is none. */
-  async offsetsForTimestamp(topic: TopicName, timestamp: number | Date, options: AdminCall = {}): Promise<{ readonly partition: number; readonly offset: bigint | undefined }[]> {
+  async offsetsForTimestamp(
+    topic: TopicName,
+    timestamp: number | Date,
+    options: AdminCall = {},
+  ): Promise<{ readonly partition: number; readonly offset: bigint | undefined }[]> {
     const name = nameOf(topic)
     const info = await this.#client.topic(name, options)
     const wanted = info.partitions.map((_, partition) => ({ topic: name, partition }))
@@ -185,7 +222,8 @@ export class Admin {
 
   /** Deletes the records of a partition below `before`, or all there are. Returns the new start. */
   async deleteRecords(topic: TopicName, partition: number, before: bigint | 'all', options: AdminCall = {}): Promise<bigint> {
-    const target = before === 'all' ? ({ $case: 'all', value: true } as const) : ({ $case: 'beforeOffset', value: toOffset(before) } as const)
+    const target =
+      before === 'all' ? ({ $case: 'all', value: true } as const) : ({ $case: 'beforeOffset', value: toOffset(before) } as const)
     const { partitions } = await this.#client.call('deleteRecords', { partitions: [{ topic: nameOf(topic), partition, target }] }, options)
     throwIf(partitions[0]?.error)
     return BigInt(partitions[0]?.logStartOffset ?? 0)
@@ -227,7 +265,13 @@ function descriptionOf(topic: WireTopicDescription): TopicDescription {
     replicas: topic.replicas,
     maxMessageBytes: topic.maxMessageBytes,
     configs: topic.configs,
-    partitions: topic.partitions.map(({ partition, leader, leaderEpoch, replicas, isr }) => ({ partition, leader, leaderEpoch, replicas, isr })),
+    partitions: topic.partitions.map(({ partition, leader, leaderEpoch, replicas, isr }) => ({
+      partition,
+      leader,
+      leaderEpoch,
+      replicas,
+      isr,
+    })),
   }
 }
 

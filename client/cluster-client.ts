@@ -44,7 +44,12 @@ export class ClusterClient {
   readonly #refreshes = new Map<string, Promise<TopicInfo>>()
   readonly #closed = new AbortController()
 
-  constructor(parts: { readonly runtime: RetryRuntime; readonly transport: Transport; readonly bootstrap: readonly string[]; readonly requestTimeoutMs: number }) {
+  constructor(parts: {
+    readonly runtime: RetryRuntime
+    readonly transport: Transport
+    readonly bootstrap: readonly string[]
+    readonly requestTimeoutMs: number
+  }) {
     this.runtime = parts.runtime
     this.transport = parts.transport
     this.requestTimeoutMs = parts.requestTimeoutMs
@@ -67,9 +72,15 @@ export class ClusterClient {
 
   /** Calls any node, one after the other, until one answers or time is up. */
   call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], control: CallControl = {}): Promise<UnaryCalls[Name][1]> {
-    return this.callAt(() => this.#addresses[this.#preferred % this.#addresses.length] as string, name, request, control, () => {
-      this.#preferred = (this.#preferred + 1) % this.#addresses.length
-    })
+    return this.callAt(
+      () => this.#addresses[this.#preferred % this.#addresses.length] as string,
+      name,
+      request,
+      control,
+      () => {
+        this.#preferred = (this.#preferred + 1) % this.#addresses.length
+      },
+    )
   }
 
   /** Calls the node that `address` names at each attempt; `failed` is told of attempts that found no node. */
@@ -88,7 +99,11 @@ export class ClusterClient {
       try {
         return await untilAborted(this.connection(address()).call(name, request, { timeoutMs, signal: control.signal }), control.signal)
       } catch (error) {
-        if (TidemarkError.is(error) && (error.code === 'UNAVAILABLE' || error.code === 'REQUEST_TIMED_OUT' || error.code === 'SHUTTING_DOWN')) failed()
+        if (
+          TidemarkError.is(error) &&
+          (error.code === 'UNAVAILABLE' || error.code === 'REQUEST_TIMED_OUT' || error.code === 'SHUTTING_DOWN')
+        )
+          failed()
         throw error
       }
     })

@@ -3,7 +3,13 @@ import * as grpc from '@grpc/grpc-js'
 import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
-import { type FetchRequestMessage, type FetchResponseMessage, logService, type ProduceRequestMessage, type ProduceResponseMessage } from '../protocol/log-codec.ts'
+import {
+  type FetchRequestMessage,
+  type FetchResponseMessage,
+  logService,
+  type ProduceRequestMessage,
+  type ProduceResponseMessage,
+} from '../protocol/log-codec.ts'
 import type { Clock } from '../runtime/runtime.ts'
 import type { CallOptions, Connection, MessageStream, StreamEvents, Transport, UnaryCalls } from './transport.ts'
 
@@ -60,7 +66,9 @@ class GrpcConnection implements Connection {
   }
 
   call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], options: CallOptions): Promise<UnaryCalls[Name][1]> {
-    const definition = (name in ClusterService ? ClusterService[name as keyof typeof ClusterService] : logService[name as keyof typeof logService]) as unknown as Definition
+    const definition = (name in ClusterService
+      ? ClusterService[name as keyof typeof ClusterService]
+      : logService[name as keyof typeof logService]) as unknown as Definition
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         definition.path,

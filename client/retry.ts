@@ -38,7 +38,12 @@ export function pause(ms: number, timers: Timers, signal?: AbortSignal): Promise
 }
 
 /** Tries until it works, fails for good, `deadlineMs` (monotonic) has passed or `signal` aborts. */
-export async function withRetries<T>(runtime: RetryRuntime, deadlineMs: number, signal: AbortSignal | undefined, attempt: () => Promise<T>): Promise<T> {
+export async function withRetries<T>(
+  runtime: RetryRuntime,
+  deadlineMs: number,
+  signal: AbortSignal | undefined,
+  attempt: () => Promise<T>,
+): Promise<T> {
   for (let count = 1; ; count++) {
     if (signal?.aborted) throw cancelled(signal)
     try {

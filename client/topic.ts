@@ -21,7 +21,12 @@ export interface StandardSchema<T> {
 
 type StandardResult<T> =
   | { readonly value: T; readonly issues?: undefined }
-  | { readonly issues: readonly { readonly message: string; readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined }[] }
+  | {
+      readonly issues: readonly {
+        readonly message: string
+        readonly path?: readonly (PropertyKey | { readonly key: PropertyKey })[] | undefined
+      }[]
+    }
 
 /** A topic with typed keys and values. */
 export interface TopicRef<K, V> {
@@ -53,7 +58,10 @@ export function json<T = unknown>(schema?: StandardSchema<T>): Codec<T> {
 }
 
 /** A topic whose records have these types. Codecs: `'string'`, `'bytes'`, `json(...)` or your own. */
-export function topic<K = Buffer, V = Buffer>(name: string, codecs: { readonly key?: CodecLike<K>; readonly value?: CodecLike<V> } = {}): TopicRef<K, V> {
+export function topic<K = Buffer, V = Buffer>(
+  name: string,
+  codecs: { readonly key?: CodecLike<K>; readonly value?: CodecLike<V> } = {},
+): TopicRef<K, V> {
   return { name, key: codecOf(codecs.key), value: codecOf(codecs.value) }
 }
 
@@ -62,7 +70,10 @@ export function refOf<K, V>(like: TopicLike<K, V>): TopicRef<K, V> {
   return typeof like === 'string' ? ({ name: like, key: looseCodec, value: looseCodec } as unknown as TopicRef<K, V>) : like
 }
 
-const looseCodec: Codec<Buffer | string> = { encode: (value) => (typeof value === 'string' ? Buffer.from(value) : Buffer.from(value)), decode: (bytes) => bytes }
+const looseCodec: Codec<Buffer | string> = {
+  encode: (value) => (typeof value === 'string' ? Buffer.from(value) : Buffer.from(value)),
+  decode: (bytes) => bytes,
+}
 
 function codecOf<T>(like: CodecLike<T> | undefined): Codec<T> {
   if (like === undefined || like === 'bytes') return bytesCodec as unknown as Codec<T>
@@ -77,7 +88,9 @@ function fromJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(bytes.toString())
   } catch (error) {
-    throw new TidemarkError('SERIALIZATION_FAILED', `a value is not JSON: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    throw new TidemarkError('SERIALIZATION_FAILED', `a value is not JSON: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
   }
 }
 
@@ -90,5 +103,9 @@ function valueOf<T>(result: StandardResult<T>): T {
   if (result.issues === undefined) return result.value
   const [first] = result.issues
   const path = first?.path?.map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
-  throw new TidemarkError('SERIALIZATION_FAILED', `a value does not fit the schema${path ? ` at ${path}` : ''}: ${first?.message ?? 'invalid'}`, { outcome: 'failed' })
+  throw new TidemarkError(
+    'SERIALIZATION_FAILED',
+    `a value does not fit the schema${path ? ` at ${path}` : ''}: ${first?.message ?? 'invalid'}`,
+    { outcome: 'failed' },
+  )
 }

@@ -60,7 +60,10 @@ export interface ProducerOptions {
   /** How long one request may take. Default 30 s. */
   readonly requestTimeout?: Duration
   /** Told of records given to `enqueue` that were not delivered. */
-  readonly onFailure?: (error: TidemarkError, lost: { readonly topic: string; readonly partition: number; readonly recordCount: number }) => void
+  readonly onFailure?: (
+    error: TidemarkError,
+    lost: { readonly topic: string; readonly partition: number; readonly recordCount: number },
+  ) => void
 }
 
 /** Where to start reading. `at`: the first record at or after a time. `last`: so many records before the end of each partition. */

@@ -118,7 +118,8 @@ export class BatchBuilder {
   }
 
   #bodySize(key: Buffer | null, value: Buffer | null, timestampDelta: number, headers: readonly HeaderEntry[]): number {
-    let bytes = 1 + varintSize(timestampDelta) + varintSize(this.#recordCount) + fieldSize(key) + fieldSize(value) + varintSize(headers.length)
+    let bytes =
+      1 + varintSize(timestampDelta) + varintSize(this.#recordCount) + fieldSize(key) + fieldSize(value) + varintSize(headers.length)
     for (const [name, headerValue] of headers) {
       const nameBytes = Buffer.byteLength(name)
       bytes += varintSize(nameBytes) + nameBytes + fieldSize(headerValue)

@@ -183,9 +183,11 @@ export function isChecksumRight(buffer: Buffer, at = 0): boolean {
  * store what consumers would choke on; compressed ones are trusted to their checksum.
  */
 export function validateProducedBatch(buffer: Buffer, limits: { readonly timestampMaxMs: number }): void {
-  if (buffer.length < BATCH_HEADER_BYTES) throw corrupt(`a batch of ${buffer.length} bytes is shorter than its header (${BATCH_HEADER_BYTES})`)
+  if (buffer.length < BATCH_HEADER_BYTES)
+    throw corrupt(`a batch of ${buffer.length} bytes is shorter than its header (${BATCH_HEADER_BYTES})`)
   const claimedBytes = readBatchSize(buffer)
-  if (claimedBytes !== buffer.length) throw corrupt(`a batch claims ${claimedBytes} bytes and has ${buffer.length}; one batch per partition and request`)
+  if (claimedBytes !== buffer.length)
+    throw corrupt(`a batch claims ${claimedBytes} bytes and has ${buffer.length}; one batch per partition and request`)
   const magic = buffer[AT.magic]
   if (magic !== MAGIC) throw corrupt(`record format ${magic} is not supported, only ${MAGIC}`)
   if (!isChecksumRight(buffer)) throw corrupt('the checksum of a batch is wrong')
@@ -198,7 +200,8 @@ export function validateProducedBatch(buffer: Buffer, limits: { readonly timesta
 
 function validateAttributes(attributes: number): void {
   if ((attributes & ~KNOWN_BITS) !== 0) throw corrupt(`unknown attribute bits 0x${(attributes & 0xffff).toString(16)}`)
-  if (codecOf(attributes) > CODEC_MAX) throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression codec ${codecOf(attributes)} is unknown`)
+  if (codecOf(attributes) > CODEC_MAX)
+    throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression codec ${codecOf(attributes)} is unknown`)
   if ((attributes & APPEND_TIME_BIT) !== 0) throw new TidemarkError('INVALID_TIMESTAMP', 'only the node may mark a batch as append time')
   if ((attributes & (TRANSACTIONAL_BIT | CONTROL_BIT | DELETE_HORIZON_BIT)) !== 0) {
     throw new TidemarkError('INVALID_RECORD', 'transactional, control and delete-horizon batches are not accepted from producers')
@@ -219,9 +222,13 @@ function validateCounts(buffer: Buffer): void {
 function validateTimestamps(buffer: Buffer, timestampMaxMs: number): void {
   const maxTimestamp = readMaxTimestamp(buffer)
   const baseTimestamp = readInt64(buffer, AT.baseTimestamp)
-  if (maxTimestamp < 0 || baseTimestamp < 0) throw new TidemarkError('INVALID_TIMESTAMP', `timestamp ${Math.min(maxTimestamp, baseTimestamp)} lies before 1970`)
+  if (maxTimestamp < 0 || baseTimestamp < 0)
+    throw new TidemarkError('INVALID_TIMESTAMP', `timestamp ${Math.min(maxTimestamp, baseTimestamp)} lies before 1970`)
   if (maxTimestamp > timestampMaxMs) {
-    throw new TidemarkError('INVALID_TIMESTAMP', `timestamp ${maxTimestamp} lies too far in the future, the latest allowed is ${timestampMaxMs}`)
+    throw new TidemarkError(
+      'INVALID_TIMESTAMP',
+      `timestamp ${maxTimestamp} lies too far in the future, the latest allowed is ${timestampMaxMs}`,
+    )
   }
 }
 
@@ -229,7 +236,8 @@ function validateProducer(buffer: Buffer): void {
   const producerId = readProducerId(buffer)
   if (producerId === -1) return
   if (producerId < 0) throw corrupt(`producer id ${producerId}`)
-  if (readProducerEpoch(buffer) < 0 || readBaseSequence(buffer) < 0) throw corrupt('a batch with a producer id needs an epoch and a sequence')
+  if (readProducerEpoch(buffer) < 0 || readBaseSequence(buffer) < 0)
+    throw corrupt('a batch with a producer id needs an epoch and a sequence')
 }
 
 /** Follows the lengths of uncompressed records: every one within the batch, deltas 0, 1, 2 …, nothing left over. */
@@ -277,7 +285,11 @@ export function stampAppendTime(buffer: Buffer, at: number, timestampMs: number)
 }
 
 /** Gives a built batch another producer identity or sequence and renews the checksum. */
-export function patchProducer(buffer: Buffer, at: number, producer: { readonly id: number; readonly epoch: number; readonly baseSequence: number }): void {
+export function patchProducer(
+  buffer: Buffer,
+  at: number,
+  producer: { readonly id: number; readonly epoch: number; readonly baseSequence: number },
+): void {
   writeInt64(buffer, producer.id, at + AT.producerId)
   buffer.writeInt16BE(producer.epoch, at + AT.producerEpoch)
   buffer.writeInt32BE(producer.baseSequence, at + AT.baseSequence)

@@ -1,7 +1,16 @@
 /**
  * Reads records out of record batches as they come from a log: slices, no copies.
  */
-import { BATCH_HEADER_BYTES, type BatchHeader, batchSizeAt, codecOf, isAppendTime, isChecksumRight, isControl, readBatchHeader } from './batch-header.ts'
+import {
+  BATCH_HEADER_BYTES,
+  type BatchHeader,
+  batchSizeAt,
+  codecOf,
+  isAppendTime,
+  isChecksumRight,
+  isControl,
+  readBatchHeader,
+} from './batch-header.ts'
 import { compressionOfNumber, DECOMPRESSED_BYTES_MAX_DEFAULT, loadCodec } from './compression.ts'
 import { TidemarkError } from './errors.ts'
 import { type Cursor, readVarint } from './varint.ts'
@@ -32,7 +41,8 @@ export function splitBatches(buffer: Buffer): Buffer[] {
   const batches: Buffer[] = []
   for (let at = 0; at < buffer.length; ) {
     const sizeBytes = batchSizeAt(buffer, at, buffer.length, BATCH_BYTES_MAX)
-    if (sizeBytes === undefined || sizeBytes > buffer.length - at) throw new TidemarkError('CORRUPT_BATCH', `a batch is cut off: ${buffer.length - at} bytes are left`)
+    if (sizeBytes === undefined || sizeBytes > buffer.length - at)
+      throw new TidemarkError('CORRUPT_BATCH', `a batch is cut off: ${buffer.length - at} bytes are left`)
     batches.push(buffer.subarray(at, at + sizeBytes))
     at += sizeBytes
   }
@@ -64,13 +74,17 @@ function decodeRecords(bytes: Buffer, start: number, header: BatchHeader): Recor
   const { recordCount } = header
   // Every record takes at least seven bytes: a larger count is a lie, whatever the checksum says.
   if (recordCount < 0 || recordCount > (bytes.length - start) / 7) {
-    throw new TidemarkError('CORRUPT_BATCH', `the batch at offset ${header.baseOffset} claims ${recordCount} records in ${bytes.length - start} bytes`)
+    throw new TidemarkError(
+      'CORRUPT_BATCH',
+      `the batch at offset ${header.baseOffset} claims ${recordCount} records in ${bytes.length - start} bytes`,
+    )
   }
   const records = new Array<RecordView>(recordCount)
   const cursor: Cursor = { buffer: bytes, position: start, end: bytes.length }
   const fixedTimestamp = isAppendTime(header.attributes) ? header.maxTimestamp : undefined
   for (let index = 0; index < recordCount; index++) records[index] = decodeRecord(cursor, header, fixedTimestamp)
-  if (cursor.position !== cursor.end) throw new TidemarkError('CORRUPT_BATCH', `the batch at offset ${header.baseOffset} has bytes after its last record`)
+  if (cursor.position !== cursor.end)
+    throw new TidemarkError('CORRUPT_BATCH', `the batch at offset ${header.baseOffset} has bytes after its last record`)
   return records
 }
 

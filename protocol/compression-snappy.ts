@@ -25,7 +25,9 @@ export async function openSnappy(): Promise<Codec> {
   return {
     compress: (plain) => compressFramed(snappy, plain),
     decompress: (packed, maxBytes) =>
-      packed.subarray(0, FRAME_MAGIC.length).equals(FRAME_MAGIC) ? decompressFramed(snappy, packed, maxBytes) : decompressBlock(snappy, packed, maxBytes),
+      packed.subarray(0, FRAME_MAGIC.length).equals(FRAME_MAGIC)
+        ? decompressFramed(snappy, packed, maxBytes)
+        : decompressBlock(snappy, packed, maxBytes),
   }
 }
 
@@ -51,7 +53,8 @@ function decompressFramed(snappy: SnappyJs, packed: Buffer, maxBytes: number): B
     if (packed.length - at < 4) throw new TidemarkError('CORRUPT_BATCH', 'a snappy frame is cut off')
     const length = packed.readInt32BE(at)
     at += 4
-    if (length < 0 || length > packed.length - at) throw new TidemarkError('CORRUPT_BATCH', `a snappy block claims ${length} bytes, ${packed.length - at} are left`)
+    if (length < 0 || length > packed.length - at)
+      throw new TidemarkError('CORRUPT_BATCH', `a snappy block claims ${length} bytes, ${packed.length - at} are left`)
     const block = decompressBlock(snappy, packed.subarray(at, at + length), leftBytes)
     leftBytes -= block.length
     parts.push(block)

@@ -18,7 +18,11 @@ export const DECOMPRESSED_BYTES_MAX_DEFAULT: number = 64 * 1024 * 1024
 
 export function codecNumber(name: CompressionName): number {
   const number = COMPRESSIONS.indexOf(name)
-  if (number < 0) throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`)
+  if (number < 0)
+    throw new TidemarkError(
+      'UNSUPPORTED_COMPRESSION',
+      `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`,
+    )
   return number
 }
 
@@ -62,7 +66,10 @@ async function openCodec(name: CompressionName): Promise<Codec> {
     }
     case 'zstd': {
       const { zstdCompressSync, zstdDecompressSync } = await import('node:zlib')
-      return { compress: (plain) => zstdCompressSync(plain), decompress: (packed, maxBytes) => zstdDecompressSync(packed, { maxOutputLength: maxBytes }) }
+      return {
+        compress: (plain) => zstdCompressSync(plain),
+        decompress: (packed, maxBytes) => zstdDecompressSync(packed, { maxOutputLength: maxBytes }),
+      }
     }
     case 'snappy': {
       const { openSnappy } = await import('./compression-snappy.ts')
@@ -73,7 +80,10 @@ async function openCodec(name: CompressionName): Promise<Codec> {
       return openLz4()
     }
     default:
-      throw new TidemarkError('UNSUPPORTED_COMPRESSION', `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`)
+      throw new TidemarkError(
+        'UNSUPPORTED_COMPRESSION',
+        `compression ${JSON.stringify(name)} is unknown, there is ${COMPRESSIONS.join(', ')}`,
+      )
   }
 }
 
@@ -87,7 +97,11 @@ function guarded(name: CompressionName, codec: Codec): Codec {
       } catch (error) {
         if (TidemarkError.is(error)) throw error
         if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(name, maxBytes)
-        throw new TidemarkError('CORRUPT_BATCH', `a ${name} stream cannot be decompressed: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+        throw new TidemarkError(
+          'CORRUPT_BATCH',
+          `a ${name} stream cannot be decompressed: ${error instanceof Error ? error.message : String(error)}`,
+          { cause: error },
+        )
       }
     },
   }

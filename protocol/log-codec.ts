@@ -158,7 +158,14 @@ export function decodeFetchResponse(bytes: Buffer): FetchResponseMessage {
 
 function decodePartitionFetchResult(bytes: Buffer): PartitionFetchResultMessage {
   const reader = new BinaryReader(bytes)
-  const result = { topic: '', partition: 0, error: undefined as ErrorDetail | undefined, highWatermark: 0, logStartOffset: 0, batches: [] as Buffer[] }
+  const result = {
+    topic: '',
+    partition: 0,
+    error: undefined as ErrorDetail | undefined,
+    highWatermark: 0,
+    logStartOffset: 0,
+    batches: [] as Buffer[],
+  }
   while (reader.pos < bytes.length) {
     const [field, wire] = reader.tag()
     if (field === 1 && wire === WIRE.bytes) result.topic = reader.string()
@@ -191,7 +198,9 @@ function decoding<T>(what: string, decode: () => T): T {
   try {
     return decode()
   } catch (error) {
-    throw new TidemarkError('INVALID_REQUEST', `a ${what} cannot be decoded: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    throw new TidemarkError('INVALID_REQUEST', `a ${what} cannot be decoded: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
   }
 }
 

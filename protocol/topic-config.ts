@@ -57,13 +57,13 @@ export const TOPIC_SETTINGS: Readonly<Record<string, TopicSetting>> = {
     type: { kind: 'choice', values: ['murmur3', 'murmur2'] },
     defaultText: 'murmur3',
     fixed: true,
-    text: 'The hash that picks the partition of a key. All clients follow it. murmur2 is what Apache Kafka\'s own clients use.',
+    text: "The hash that picks the partition of a key. All clients follow it. murmur2 is what Apache Kafka's own clients use.",
   },
   durability: {
     field: 'durability',
     type: { kind: 'choice', values: ['fsync', 'replicated', 'none'] },
     defaultText: 'fsync',
-    text: 'What an acknowledgement means. fsync: on disk on every replica that counts, nothing is lost while one such disk survives. replicated: in the page cache of every replica that counts, synced within a second; lost when all those machines lose power together. none: in the leader\'s memory; any crash loses the tail.',
+    text: "What an acknowledgement means. fsync: on disk on every replica that counts, nothing is lost while one such disk survives. replicated: in the page cache of every replica that counts, synced within a second; lost when all those machines lose power together. none: in the leader's memory; any crash loses the tail.",
   },
   'min.insync.replicas': {
     field: 'minInsyncReplicas',
@@ -117,13 +117,13 @@ export const TOPIC_SETTINGS: Readonly<Record<string, TopicSetting>> = {
     field: 'timestampType',
     type: { kind: 'choice', values: ['create', 'append'] },
     defaultText: 'create',
-    text: 'create: the producer\'s timestamp stays. append: the leader stamps its own clock on every batch.',
+    text: "create: the producer's timestamp stays. append: the leader stamps its own clock on every batch.",
   },
   'message.timestamp.after.max.ms': {
     field: 'timestampAfterMaxMs',
     type: { kind: 'duration', min: 0, max: YEARS_MS, unlimited: true },
     defaultText: '1h',
-    text: 'How far in the future a producer\'s timestamp may lie; later ones are refused, because they would keep data from expiring.',
+    text: "How far in the future a producer's timestamp may lie; later ones are refused, because they would keep data from expiring.",
   },
   'file.delete.delay.ms': {
     field: 'fileDeleteDelayMs',
@@ -142,7 +142,10 @@ export const UNLIMITED = 'unlimited'
  */
 export function parseTopicConfig(texts: Readonly<Record<string, string>>): TopicConfig {
   for (const key of Object.keys(texts)) topicSetting(key)
-  const fields = Object.entries(TOPIC_SETTINGS).map(([key, setting]) => [setting.field, parseSetting(key, setting, texts[key] ?? setting.defaultText)])
+  const fields = Object.entries(TOPIC_SETTINGS).map(([key, setting]) => [
+    setting.field,
+    parseSetting(key, setting, texts[key] ?? setting.defaultText),
+  ])
   return Object.freeze(Object.fromEntries(fields) as unknown as TopicConfig)
 }
 
@@ -153,14 +156,18 @@ export function topicSetting(key: string): TopicSetting {
   const setting = Object.hasOwn(TOPIC_SETTINGS, key) ? TOPIC_SETTINGS[key] : undefined
   if (setting !== undefined) return setting
   const nearest = nearestName(key, Object.keys(TOPIC_SETTINGS))
-  throw new TidemarkError('INVALID_CONFIG', `unknown topic setting ${JSON.stringify(key)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`)
+  throw new TidemarkError(
+    'INVALID_CONFIG',
+    `unknown topic setting ${JSON.stringify(key)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`,
+  )
 }
 
 function parseSetting(key: string, setting: TopicSetting, text: string): string | number {
   const type = setting.type
   switch (type.kind) {
     case 'choice':
-      if (!type.values.includes(text)) throw new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected one of ${type.values.join(', ')}`)
+      if (!type.values.includes(text))
+        throw new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected one of ${type.values.join(', ')}`)
       return text
     case 'integer':
       if (!/^\d+$/.test(text)) throw new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected a whole number`)
@@ -179,7 +186,12 @@ function isUnlimited(text: string): boolean {
   return text === UNLIMITED || text === '-1'
 }
 
-function inRange(key: string, value: number, range: { readonly min: number; readonly max: number }, format: (value: number) => string): number {
+function inRange(
+  key: string,
+  value: number,
+  range: { readonly min: number; readonly max: number },
+  format: (value: number) => string,
+): number {
   if (value < range.min || value > range.max) {
     throw new TidemarkError('INVALID_CONFIG', `${key} is ${format(value)}, allowed is ${format(range.min)} to ${format(range.max)}`)
   }

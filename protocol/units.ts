@@ -49,12 +49,30 @@ function quantityOfText(text: string, units: Readonly<Record<string, number>>): 
 
 /** The shortest exact form: 604800000 → `7d`, 1500 → `1500ms`. */
 export function formatDuration(ms: number): string {
-  return formatExact(ms, [['d', 86_400_000], ['h', 3_600_000], ['m', 60_000], ['s', 1000]], 'ms')
+  return formatExact(
+    ms,
+    [
+      ['d', 86_400_000],
+      ['h', 3_600_000],
+      ['m', 60_000],
+      ['s', 1000],
+    ],
+    'ms',
+  )
 }
 
 /** The shortest exact form: 1048576 → `1MiB`, 1000 → `1000B`. */
 export function formatSize(bytes: number): string {
-  return formatExact(bytes, [['TiB', 1024 ** 4], ['GiB', 1024 ** 3], ['MiB', 1024 ** 2], ['KiB', 1024]], 'B')
+  return formatExact(
+    bytes,
+    [
+      ['TiB', 1024 ** 4],
+      ['GiB', 1024 ** 3],
+      ['MiB', 1024 ** 2],
+      ['KiB', 1024],
+    ],
+    'B',
+  )
 }
 
 function formatExact(value: number, units: readonly (readonly [string, number])[], smallest: string): string {

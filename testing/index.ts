@@ -8,11 +8,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultNodeConfig, type Limits, type NodeConfig } from '../broker/config.ts'
-import { type RunningNode, startNode } from '../broker/server.ts'
+import { type MetadataStore, memoryMetadata, type RunningNode, startNode } from '../broker/server.ts'
 import { connect, type Tidemark } from '../client/connect.ts'
 import type { ConnectOptions } from '../client/types.ts'
-import { MemoryStore } from '../controller/memory-store.ts'
-import type { MetadataStore } from '../controller/metadata-store.ts'
 import { nodeRuntime, silentLog } from '../runtime/node.ts'
 import type { Log, Runtime } from '../runtime/runtime.ts'
 import { MemoryFiles } from './memory-files.ts'
@@ -23,7 +21,9 @@ export interface StartTidemarkOptions {
   /** `memory` (default): nothing touches the disk. `disk`: a temporary directory, removed at the end. A path: that directory, kept. */
   readonly storage?: 'memory' | 'disk' | { readonly path: string }
   /** Settings of the node that differ from the defaults. */
-  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs'>> & { readonly limits?: Partial<Limits> }
+  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs'>> & {
+    readonly limits?: Partial<Limits>
+  }
   /** Default: says nothing. */
   readonly log?: Log
 }
@@ -63,7 +63,8 @@ interface Storage {
 }
 
 async function openStorage(storage: NonNullable<StartTidemarkOptions['storage']>): Promise<Storage> {
-  if (storage === 'memory') return { dataDir: '/tidemark', files: new MemoryFiles(), metadataStore: new MemoryStore(), remove: async () => {} }
+  if (storage === 'memory')
+    return { dataDir: '/tidemark', files: new MemoryFiles(), metadataStore: memoryMetadata(), remove: async () => {} }
   if (storage !== 'disk') return { dataDir: storage.path, files: undefined, metadataStore: undefined, remove: async () => {} }
   const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-test-'))
   return { dataDir, files: undefined, metadataStore: undefined, remove: () => rm(dataDir, { recursive: true, force: true }) }
@@ -101,7 +102,12 @@ class EmbeddedNode implements TestTidemark {
     const { dataDir, files, metadataStore } = this.#storage
     const real = nodeRuntime(log ?? silentLog)
     const runtime: Runtime = files === undefined ? real : { ...real, files }
-    const nodeConfig = defaultNodeConfig({ ...config, dataDir, listen: { host: '127.0.0.1', port: 0 }, limits: { diskMinFreeBytes: 0, ...config?.limits } })
+    const nodeConfig = defaultNodeConfig({
+      ...config,
+      dataDir,
+      listen: { host: '127.0.0.1', port: 0 },
+      limits: { diskMinFreeBytes: 0, ...config?.limits },
+    })
     this.#node = await startNode(nodeConfig, runtime, metadataStore === undefined ? {} : { metadataStore })
   }
 

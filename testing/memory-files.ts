@@ -9,7 +9,18 @@
  */
 import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
 
-export type FileOperation = 'open' | 'read' | 'write' | 'datasync' | 'truncate' | 'rename' | 'remove' | 'list' | 'syncDirectory' | 'makeDirectory' | 'freeBytes'
+export type FileOperation =
+  | 'open'
+  | 'read'
+  | 'write'
+  | 'datasync'
+  | 'truncate'
+  | 'rename'
+  | 'remove'
+  | 'list'
+  | 'syncDirectory'
+  | 'makeDirectory'
+  | 'freeBytes'
 
 /** A failure to come. */
 export interface Fault {
@@ -121,7 +132,9 @@ export class MemoryFiles implements Files {
     await this.#settle('read')
     const node = this.#find(path)
     if (node === undefined) return undefined
-    return node instanceof Directory ? { isDirectory: true, sizeBytes: 0, modifiedMs: 0 } : { isDirectory: false, sizeBytes: node.sizeBytes, modifiedMs: 0 }
+    return node instanceof Directory
+      ? { isDirectory: true, sizeBytes: 0, modifiedMs: 0 }
+      : { isDirectory: false, sizeBytes: node.sizeBytes, modifiedMs: 0 }
   }
 
   async makeDirectory(path: string): Promise<void> {
@@ -398,7 +411,12 @@ class MemoryHandle implements FileHandle {
     this.#check(true)
     if (this.#files.isDead) return new Promise(() => {})
     const fault = this.#files.takeFault('write', this.path)
-    const { change, isComplete } = this.#file.write(buffers, position, this.#files.roomBytes(), fault === undefined ? Number.POSITIVE_INFINITY : (fault.tornBytes ?? 0))
+    const { change, isComplete } = this.#file.write(
+      buffers,
+      position,
+      this.#files.roomBytes(),
+      fault === undefined ? Number.POSITIVE_INFINITY : (fault.tornBytes ?? 0),
+    )
     await this.#files.settle('write')
     change.isSettled = true
     if (fault !== undefined) throw failure(fault.code, this.path)

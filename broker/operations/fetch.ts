@@ -90,7 +90,12 @@ class FetchOperation implements PendingFetch {
 
   start(): void {
     if (this.#request.partitions.length > FETCH_PARTITIONS_MAX) {
-      this.#answerRefused(new TidemarkError('LIMIT_EXCEEDED', `${this.#request.partitions.length} partitions in one fetch, at most ${FETCH_PARTITIONS_MAX} are allowed`))
+      this.#answerRefused(
+        new TidemarkError(
+          'LIMIT_EXCEEDED',
+          `${this.#request.partitions.length} partitions in one fetch, at most ${FETCH_PARTITIONS_MAX} are allowed`,
+        ),
+      )
       return
     }
     this.#readWhenRoom()
@@ -199,7 +204,10 @@ class FetchOperation implements PendingFetch {
 function checkOffset(partition: Partition, offset: number): void {
   const { logStartOffset, logEndOffset } = partition.log
   if (offset >= logStartOffset && offset <= logEndOffset) return
-  throw new TidemarkError('OFFSET_OUT_OF_RANGE', `offset ${offset} of ${partition.topic}-${partition.partition} is outside ${logStartOffset} to ${logEndOffset}`)
+  throw new TidemarkError(
+    'OFFSET_OUT_OF_RANGE',
+    `offset ${offset} of ${partition.topic}-${partition.partition} is outside ${logStartOffset} to ${logEndOffset}`,
+  )
 }
 
 /** After the first answered batch the budget is strict. */

@@ -46,5 +46,7 @@ function storageReasons(broker: Broker): HealthReason[] {
 }
 
 function partitionReasons(broker: Broker): HealthReason[] {
-  return broker.partitions.failures().map(({ topic, partition, error }) => ({ code: error.code, message: `${topic}-${partition}: ${error.message}` }))
+  return broker.partitions
+    .failures()
+    .map(({ topic, partition, error }) => ({ code: error.code, message: `${topic}-${partition}: ${error.message}` }))
 }

@@ -26,7 +26,15 @@ export async function listOffsets(broker: Broker, request: ListOffsetsRequest): 
   checkCount(request.partitions.length)
   const partitions = await Promise.all(
     request.partitions.map(async (entry): Promise<PartitionOffset> => {
-      const nothing = { topic: entry.topic, partition: entry.partition, error: undefined, found: false, offset: 0, timestampMs: 0, leaderEpoch: 0 }
+      const nothing = {
+        topic: entry.topic,
+        partition: entry.partition,
+        error: undefined,
+        found: false,
+        offset: 0,
+        timestampMs: 0,
+        leaderEpoch: 0,
+      }
       try {
         const partition = broker.partitions.find(entry.topic, entry.partition, undefined)
         partition.checkLeadership(entry.leaderEpochPlusOne === 0 ? undefined : entry.leaderEpochPlusOne - 1)
@@ -79,7 +87,10 @@ function newLogStart(partition: Partition, entry: DeleteRecordsPartition): numbe
   }
   if (target.$case === 'all') return partition.highWatermark
   if (target.value > partition.highWatermark) {
-    throw new TidemarkError('OFFSET_OUT_OF_RANGE', `cannot delete below ${target.value}: the high watermark of ${partition.topic}-${partition.partition} is ${partition.highWatermark}`)
+    throw new TidemarkError(
+      'OFFSET_OUT_OF_RANGE',
+      `cannot delete below ${target.value}: the high watermark of ${partition.topic}-${partition.partition} is ${partition.highWatermark}`,
+    )
   }
   return target.value
 }
@@ -91,9 +102,16 @@ export function describeLogs(broker: Broker, request: DescribeLogsRequest): Desc
 }
 
 function describePartition(partition: Partition): PartitionLogDescription {
-  return { topic: partition.topic, partition: partition.partition, error: undefined, highWatermark: partition.highWatermark, ...partition.log.describe() }
+  return {
+    topic: partition.topic,
+    partition: partition.partition,
+    error: undefined,
+    highWatermark: partition.highWatermark,
+    ...partition.log.describe(),
+  }
 }
 
 function checkCount(count: number): void {
-  if (count > PARTITIONS_MAX) throw new TidemarkError('LIMIT_EXCEEDED', `${count} partitions in one request, at most ${PARTITIONS_MAX} are allowed`)
+  if (count > PARTITIONS_MAX)
+    throw new TidemarkError('LIMIT_EXCEEDED', `${count} partitions in one request, at most ${PARTITIONS_MAX} are allowed`)
 }

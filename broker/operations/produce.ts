@@ -64,7 +64,13 @@ export function produce(broker: Broker, connection: ByteBudget, request: Produce
   for (let index = 0; index < partitions.length; index++) {
     const entry = partitions[index] as ProducePartition
     if (seen !== undefined && isRepeated(seen, entry)) {
-      settle(index, failedResult(entry, new TidemarkError('INVALID_REQUEST', `${entry.topic}-${entry.partition} stands twice in one request`, { outcome: 'failed' })))
+      settle(
+        index,
+        failedResult(
+          entry,
+          new TidemarkError('INVALID_REQUEST', `${entry.topic}-${entry.partition} stands twice in one request`, { outcome: 'failed' }),
+        ),
+      )
     } else {
       appendOne(broker, connection, entry, request.acks, deadlineMs, (result) => settle(index, result))
     }

@@ -37,7 +37,9 @@ export async function describeTopics(broker: Broker, request: DescribeTopicsRequ
   }
   if (broker.config.autoCreateTopics && !request.all) await createMissing(broker, request.topics)
   const image = broker.controller.image
-  const topics = request.all ? [...image.topics.values()].sort(byName).map((topic) => describeTopic(topic)) : request.topics.map((name) => describeNamed(image, name))
+  const topics = request.all
+    ? [...image.topics.values()].sort(byName).map((topic) => describeTopic(topic))
+    : request.topics.map((name) => describeNamed(image, name))
   const leaders = new Set(topics.flatMap((topic) => topic.partitions.map((partition) => partition.leader)))
   const nodes = [...image.nodes.values()].filter((node) => leaders.has(node.nodeId)).map(describeNode)
   return { metadataVersion: image.version, topics, nodes }
@@ -77,7 +79,17 @@ function describeNamed(image: MetadataImage, name: string): TopicDescription {
 
 function unknownTopic(name: string): TopicDescription {
   const error = toErrorDetail(new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(name)}`))
-  return { name, error, topicId: Buffer.alloc(0), internal: false, partitions: [], partitioner: '', replicas: 0, maxMessageBytes: 0, configs: {} }
+  return {
+    name,
+    error,
+    topicId: Buffer.alloc(0),
+    internal: false,
+    partitions: [],
+    partitioner: '',
+    replicas: 0,
+    maxMessageBytes: 0,
+    configs: {},
+  }
 }
 
 function describeTopic(topic: TopicMetadata): TopicDescription {

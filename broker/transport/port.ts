@@ -145,6 +145,7 @@ export function peerOf(socket: net.Socket): string {
 }
 
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): TidemarkError {
-  if (error.code === 'EADDRINUSE') return new TidemarkError('ADDRESS_IN_USE', `${host}:${port} is in use by another program`, { cause: error })
+  if (error.code === 'EADDRINUSE')
+    return new TidemarkError('ADDRESS_IN_USE', `${host}:${port} is in use by another program`, { cause: error })
   return new TidemarkError('INVALID_CONFIG', `cannot listen on ${host}:${port}: ${error.message}`, { cause: error })
 }

@@ -51,7 +51,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     this.#client = client
     this.#refs = new Map(refs.map((ref) => [ref.name, ref]))
     this.#options = options
-    this.#stallTimeoutMs = options.stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(options.stallTimeout ?? '5m', 'stallTimeout')
+    this.#stallTimeoutMs =
+      options.stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(options.stallTimeout ?? '5m', 'stallTimeout')
     const settings = {
       prefetchBytes: parseSize(options.prefetchBytes ?? '16MiB', 'prefetchBytes'),
       fetchBytes: parseSize(options.fetchBytes ?? '8MiB', 'fetchBytes'),
@@ -61,7 +62,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     this.#fetcher = new Fetcher(client, settings, {
       arrived: () => this.#arrived(),
       outOfRange: (partition, error) => this.#outOfRange(partition, error),
-      failed: (partition, error) => this.#fail(new TidemarkError(error.code, `${partition.topic}-${partition.partition}: ${error.message}`, { cause: error })),
+      failed: (partition, error) =>
+        this.#fail(new TidemarkError(error.code, `${partition.topic}-${partition.partition}: ${error.message}`, { cause: error })),
     })
     options.signal?.addEventListener('abort', () => this.#fail(cancelled(options.signal)), { once: true })
     client.closed.addEventListener('abort', () => this.#fail(new TidemarkError('CLOSED', 'the client was closed')), { once: true })
@@ -149,7 +151,13 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     const ends = await askOffsets(this.#client, partitions, LATEST, options.signal)
     return partitions.map(({ topic, partition, position }, index) => {
       const highWatermark = ends[index] ?? 0
-      return { topic, partition, position: BigInt(position), highWatermark: BigInt(highWatermark), lag: BigInt(Math.max(0, highWatermark - position)) }
+      return {
+        topic,
+        partition,
+        position: BigInt(position),
+        highWatermark: BigInt(highWatermark),
+        lag: BigInt(Math.max(0, highWatermark - position)),
+      }
     })
   }
 
@@ -178,7 +186,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
       const info = await this.#client.topic(topic, { signal })
       const numbers = chosen ?? info.partitions.map((_, partition) => partition)
       const missing = numbers.find((partition) => info.partitions[partition] === undefined)
-      if (missing !== undefined) throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${missing}; it has ${info.partitions.length}`)
+      if (missing !== undefined)
+        throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${missing}; it has ${info.partitions.length}`)
       wanted.push(...numbers.map((partition) => ({ topic, partition })))
     }
     const starts = await startOffsets(this.#client, wanted, start, signal)
@@ -187,7 +196,11 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     this.#watchLoop()
   }
 
-  async #endOffsets(wanted: readonly TopicPartition[], end: NonNullable<ConsumerOptions['end']>, signal: AbortSignal | undefined): Promise<number[]> {
+  async #endOffsets(
+    wanted: readonly TopicPartition[],
+    end: NonNullable<ConsumerOptions['end']>,
+    signal: AbortSignal | undefined,
+  ): Promise<number[]> {
     if (end === 'never') return wanted.map(() => Number.POSITIVE_INFINITY)
     if (end === 'now') return (await askOffsets(this.#client, wanted, LATEST, signal)).map((offset) => offset ?? 0)
     return wanted.map(({ topic, partition }) => toOffset(end.offset(topic, partition)))
@@ -241,7 +254,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
       const message = decode(ref, partition.partition, record)
       messages.push(message instanceof Promise ? await message : message)
     }
-    if (generation !== partition.generation) return { topic, partition: partition.partition, messages: [], highWatermark: BigInt(partition.highWatermark) }
+    if (generation !== partition.generation)
+      return { topic, partition: partition.partition, messages: [], highWatermark: BigInt(partition.highWatermark) }
     partition.position = Math.min((records.at(-1)?.offset ?? partition.position - 1) + 1, partition.endOffset)
     partition.progressMs = this.#client.runtime.clock.monotonic()
     return { topic, partition: partition.partition, messages, highWatermark: BigInt(partition.highWatermark) }
@@ -278,7 +292,7 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     if (this.#isClosed) return
     this.#watch = this.#client.runtime.timers.after(Math.min(WATCH_EVERY_MS, this.#stallTimeoutMs), () => {
       this.#checkProgress()
-      this.#lookForPartitions().finally(() => this.#watchLoop())
+      void this.#lookForPartitions().finally(() => this.#watchLoop())
     })
   }
 
@@ -291,7 +305,10 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
       if (!isBehind || partition.isPaused) partition.progressMs = nowMs
       if (nowMs - Math.max(partition.progressMs, this.#askingSinceMs) <= this.#stallTimeoutMs) continue
       this.#fail(
-        new TidemarkError('STALLED', `${partition.topic}-${partition.partition} stands at offset ${partition.position} of ${partition.highWatermark} and nothing came for ${this.#stallTimeoutMs} ms`),
+        new TidemarkError(
+          'STALLED',
+          `${partition.topic}-${partition.partition} stands at offset ${partition.position} of ${partition.highWatermark} and nothing came for ${this.#stallTimeoutMs} ms`,
+        ),
       )
     }
   }
@@ -303,7 +320,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
       try {
         const info = await this.#client.refresh(topic)
         const known = new Set(this.#partitions.filter((one) => one.topic === topic).map((one) => one.partition))
-        for (const partition of info.partitions.keys()) if (!known.has(partition)) this.#add({ topic, partition }, 0, Number.POSITIVE_INFINITY)
+        for (const partition of info.partitions.keys())
+          if (!known.has(partition)) this.#add({ topic, partition }, 0, Number.POSITIVE_INFINITY)
       } catch {
         // Fetching meets the same trouble and reports it.
       }
@@ -334,7 +352,8 @@ function decode<K, V>(ref: TopicRef<K, V>, partition: number, record: RecordView
     headers: record.headers.length === 0 ? NO_HEADERS : new Map(record.headers),
     raw: record.value,
   })
-  if (key instanceof Promise || value instanceof Promise) return Promise.all([key, value]).then(([decodedKey, decodedValue]) => make(decodedKey, decodedValue))
+  if (key instanceof Promise || value instanceof Promise)
+    return Promise.all([key, value]).then(([decodedKey, decodedValue]) => make(decodedKey, decodedValue))
   return make(key, value)
 }
 
@@ -349,4 +368,3 @@ function checkOptions(options: ConsumerOptions): void {
   const bad = options.partitions?.find((partition) => !Number.isInteger(partition) || partition < 0)
   if (bad !== undefined) throw new TidemarkError('USAGE', `${bad} is not a partition`)
 }
-

@@ -245,7 +245,8 @@ export class Fetcher {
     this.#client.refresh(partition.topic).then(
       (info) => {
         partition.isWaiting = false
-        if (info.partitions[partition.partition]?.address === undefined) this.#retryLater(partition, new TidemarkError('LEADER_NOT_AVAILABLE'))
+        if (info.partitions[partition.partition]?.address === undefined)
+          this.#retryLater(partition, new TidemarkError('LEADER_NOT_AVAILABLE'))
         else this.schedule()
       },
       (caught: unknown) => {

@@ -12,12 +12,22 @@ export const EARLIEST: Target = { $case: 'position', value: OffsetPosition.EARLI
 export const LATEST: Target = { $case: 'position', value: OffsetPosition.LATEST }
 
 /** Asks the leaders. Undefined for a time after the last record. Throws the first partition's error. */
-export async function askOffsets(client: ClusterClient, partitions: readonly TopicPartition[], target: Target, signal?: AbortSignal): Promise<(number | undefined)[]> {
+export async function askOffsets(
+  client: ClusterClient,
+  partitions: readonly TopicPartition[],
+  target: Target,
+  signal?: AbortSignal,
+): Promise<(number | undefined)[]> {
   const answers = await askPartitions(client, partitions, target, signal)
   return answers.map((answer) => (answer.found ? answer.offset : undefined))
 }
 
-export async function askPartitions(client: ClusterClient, partitions: readonly TopicPartition[], target: Target, signal?: AbortSignal): Promise<PartitionOffset[]> {
+export async function askPartitions(
+  client: ClusterClient,
+  partitions: readonly TopicPartition[],
+  target: Target,
+  signal?: AbortSignal,
+): Promise<PartitionOffset[]> {
   const infos = new Map<string, TopicInfo>()
   for (const { topic } of partitions) if (!infos.has(topic)) infos.set(topic, await client.topic(topic, { signal }))
   const byNode = Map.groupBy(partitions, ({ topic, partition }) => infos.get(topic)?.partitions[partition]?.address ?? '')
@@ -36,7 +46,12 @@ export async function askPartitions(client: ClusterClient, partitions: readonly 
 }
 
 /** Where to start each partition. */
-export async function startOffsets(client: ClusterClient, partitions: readonly TopicPartition[], start: StartPosition, signal?: AbortSignal): Promise<number[]> {
+export async function startOffsets(
+  client: ClusterClient,
+  partitions: readonly TopicPartition[],
+  start: StartPosition,
+  signal?: AbortSignal,
+): Promise<number[]> {
   if (start === 'earliest') return certain(await askOffsets(client, partitions, EARLIEST, signal))
   if (start === 'latest') return certain(await askOffsets(client, partitions, LATEST, signal))
   if ('offset' in start) return partitions.map(({ topic, partition }) => toOffset(start.offset(topic, partition)))

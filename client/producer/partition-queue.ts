@@ -90,7 +90,12 @@ export class PartitionQueue {
 
   /** Adds a record to the open batch, closing it first when it would grow beyond `batchBytes`. */
   append(
-    record: { readonly key: Buffer | null; readonly value: Buffer | null; readonly timestampMs: number; readonly headers: readonly HeaderEntry[] },
+    record: {
+      readonly key: Buffer | null
+      readonly value: Buffer | null
+      readonly timestampMs: number
+      readonly headers: readonly HeaderEntry[]
+    },
     bufferedBytes: number,
     settle: Settle | undefined,
     batchBytes: number,

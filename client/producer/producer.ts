@@ -85,7 +85,8 @@ export class Producer implements AsyncDisposable {
     this.#client = client
     this.#settings = settingsOf(options)
     this.#onFailure = options.onFailure
-    if (this.#settings.compression !== 'none') this.#codecReady = loadCodec(this.#settings.compression).finally(() => (this.#codecReady = undefined))
+    if (this.#settings.compression !== 'none')
+      this.#codecReady = loadCodec(this.#settings.compression).finally(() => (this.#codecReady = undefined))
     this.#codecReady?.catch(() => {})
     client.closed.addEventListener('abort', () => void this.close().catch(() => {}), { once: true })
   }
@@ -98,7 +99,11 @@ export class Producer implements AsyncDisposable {
   /** Sends a record; resolves when it is acknowledged. Rejects with why not; `outcome` says whether it may have been written all the same. */
   send<K, V>(topic: TopicLike<K, V>, record: OutgoingRecord<K, V>, options?: { readonly signal?: AbortSignal }): Promise<Receipt>
   /** Sends several records; resolves when all are acknowledged. */
-  send<K, V>(topic: TopicLike<K, V>, records: readonly OutgoingRecord<K, V>[], options?: { readonly signal?: AbortSignal }): Promise<Receipt[]>
+  send<K, V>(
+    topic: TopicLike<K, V>,
+    records: readonly OutgoingRecord<K, V>[],
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<Receipt[]>
   async send<K, V>(
     topic: TopicLike<K, V>,
     records: OutgoingRecord<K, V> | readonly OutgoingRecord<K, V>[],
@@ -122,7 +127,8 @@ export class Producer implements AsyncDisposable {
     }
     const key = record.key === undefined || record.key === null ? null : ref.key.encode(record.key)
     const value = record.value === null ? null : ref.value.encode(record.value)
-    if (key instanceof Promise || value instanceof Promise) throw new TidemarkError('USAGE', 'enqueue needs codecs that work synchronously; use send')
+    if (key instanceof Promise || value instanceof Promise)
+      throw new TidemarkError('USAGE', 'enqueue needs codecs that work synchronously; use send')
     const encoded = this.#encoded(record, key, value)
     this.#checkSize(info, encoded)
     if (!this.#hasRoom(encoded.bufferedBytes)) {
@@ -136,7 +142,8 @@ export class Producer implements AsyncDisposable {
   /** Resolves when there is room in the buffer, and the given topic, if any, is known. */
   async ready(options: { readonly topic?: string | { readonly name: string }; readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#codecReady
-    if (options.topic !== undefined) await this.#client.topic(typeof options.topic === 'string' ? options.topic : options.topic.name, { signal: options.signal })
+    if (options.topic !== undefined)
+      await this.#client.topic(typeof options.topic === 'string' ? options.topic : options.topic.name, { signal: options.signal })
     if (!this.#hasRoom(this.#refusedBytes)) this.#leaveLine(await this.#room(this.#refusedBytes, options.signal))
   }
 
@@ -188,15 +195,31 @@ export class Producer implements AsyncDisposable {
   }
 
   #encoded<K, V>(record: OutgoingRecord<K, V>, key: Buffer | null, value: Buffer | null): Encoded {
-    const headers = record.headers === undefined ? NO_HEADERS : Object.entries(record.headers).map(([name, header]): HeaderEntry => [name, typeof header === 'string' ? Buffer.from(header) : header])
+    const headers =
+      record.headers === undefined
+        ? NO_HEADERS
+        : Object.entries(record.headers).map(
+            ([name, header]): HeaderEntry => [name, typeof header === 'string' ? Buffer.from(header) : header],
+          )
     const timestampMs = record.timestamp ?? this.#client.runtime.clock.now()
-    return { key, value, headers, timestampMs, partition: record.partition, bufferedBytes: BatchBuilder.sizeBoundBytes(key, value, headers) }
+    return {
+      key,
+      value,
+      headers,
+      timestampMs,
+      partition: record.partition,
+      bufferedBytes: BatchBuilder.sizeBoundBytes(key, value, headers),
+    }
   }
 
   #checkSize(info: TopicInfo, record: Encoded): void {
     const bytes = record.bufferedBytes + BATCH_HEADER_BYTES
     if (bytes <= info.maxMessageBytes || this.#settings.compression !== 'none') return
-    throw new TidemarkError('RECORD_TOO_LARGE', `a record of about ${bytes} bytes is larger than max.message.bytes of ${info.name} (${info.maxMessageBytes})`, { outcome: 'failed' })
+    throw new TidemarkError(
+      'RECORD_TOO_LARGE',
+      `a record of about ${bytes} bytes is larger than max.message.bytes of ${info.name} (${info.maxMessageBytes})`,
+      { outcome: 'failed' },
+    )
   }
 
   /** Puts the record into its queue; returns the partition. */
@@ -216,7 +239,9 @@ export class Producer implements AsyncDisposable {
     const count = info.partitions.length
     if (record.partition !== undefined) {
       if (Number.isInteger(record.partition) && record.partition >= 0 && record.partition < count) return record.partition
-      throw new TidemarkError('UNKNOWN_PARTITION', `topic ${info.name} has no partition ${record.partition}; it has ${count}`, { outcome: 'failed' })
+      throw new TidemarkError('UNKNOWN_PARTITION', `topic ${info.name} has no partition ${record.partition}; it has ${count}`, {
+        outcome: 'failed',
+      })
     }
     if (record.key !== null) return partitionForKey(info.partitioner, record.key, count)
     return this.#stickyPartition(info.name, count)
@@ -294,10 +319,12 @@ export class Producer implements AsyncDisposable {
     }
     const info = this.#client.knownTopic(queue.topic)
     const leader = info?.partitions[queue.partition]
-    if (info !== undefined && leader?.address !== undefined) return { address: leader.address, topicId: info.topicId, leaderEpoch: leader.leaderEpoch }
+    if (info !== undefined && leader?.address !== undefined)
+      return { address: leader.address, topicId: info.topicId, leaderEpoch: leader.leaderEpoch }
     this.#prepare(queue, async () => {
       const fresh = await this.#client.refresh(queue.topic)
-      if (fresh.partitions[queue.partition]?.address === undefined) throw new TidemarkError('LEADER_NOT_AVAILABLE', `${queue.topic}-${queue.partition} has no leader`)
+      if (fresh.partitions[queue.partition]?.address === undefined)
+        throw new TidemarkError('LEADER_NOT_AVAILABLE', `${queue.topic}-${queue.partition} has no leader`)
     })
     return undefined
   }
@@ -453,7 +480,13 @@ export class Producer implements AsyncDisposable {
     const place: Place = { bytes, turn: createDeferred<void>() }
     this.#line.push(place)
     const full = (): void =>
-      place.turn.reject(new TidemarkError('BUFFER_FULL', `the buffer of ${this.#settings.bufferBytes} bytes had no room for ${this.#settings.maxBlockMs} ms`, { outcome: 'failed' }))
+      place.turn.reject(
+        new TidemarkError(
+          'BUFFER_FULL',
+          `the buffer of ${this.#settings.bufferBytes} bytes had no room for ${this.#settings.maxBlockMs} ms`,
+          { outcome: 'failed' },
+        ),
+      )
     const timer = this.#client.runtime.timers.after(this.#settings.maxBlockMs, full)
     try {
       await untilAborted(place.turn.promise, signal)
@@ -504,7 +537,12 @@ export class Producer implements AsyncDisposable {
     for (const batch of given) {
       queue.waiting.splice(queue.waiting.indexOf(batch), 1)
       const outcome = batch.attemptCount > 0 ? 'indeterminate' : 'failed'
-      this.#settle(queue, batch, new TidemarkError('DELIVERY_TIMED_OUT', `not acknowledged within ${this.#settings.deliveryTimeoutMs} ms`, { outcome }), -1)
+      this.#settle(
+        queue,
+        batch,
+        new TidemarkError('DELIVERY_TIMED_OUT', `not acknowledged within ${this.#settings.deliveryTimeoutMs} ms`, { outcome }),
+        -1,
+      )
     }
     if (isUnknown) {
       queue.renewIdentity()
@@ -513,7 +551,8 @@ export class Producer implements AsyncDisposable {
   }
 
   #checkOpen(): void {
-    if (this.#closing !== undefined || this.#client.closed.aborted) throw new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' })
+    if (this.#closing !== undefined || this.#client.closed.aborted)
+      throw new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' })
   }
 
   async #close(): Promise<void> {
@@ -533,7 +572,8 @@ export class Producer implements AsyncDisposable {
         for (const batch of queue.inFlight.splice(0)) queue.waiting.unshift(batch)
         this.#failQueue(queue, new TidemarkError('CLOSED', 'the producer was closed before the record was acknowledged'))
       }
-      for (const place of this.#line.splice(0)) place.turn.reject(new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' }))
+      for (const place of this.#line.splice(0))
+        place.turn.reject(new TidemarkError('CLOSED', 'the producer is closed', { outcome: 'failed' }))
     }
   }
 }
@@ -544,7 +584,8 @@ function isMany<T>(records: T | readonly T[]): records is readonly T[] {
 
 function settingsOf(options: ProducerOptions): Settings {
   const acks = options.acks ?? 'all'
-  if (acks !== 'all' && acks !== 'leader' && acks !== 'none') throw new TidemarkError('INVALID_ACKS', `acks is ${JSON.stringify(acks)}, expected all, leader or none`)
+  if (acks !== 'all' && acks !== 'leader' && acks !== 'none')
+    throw new TidemarkError('INVALID_ACKS', `acks is ${JSON.stringify(acks)}, expected all, leader or none`)
   const idempotent = options.idempotent ?? acks === 'all'
   if (idempotent && acks !== 'all') throw new TidemarkError('USAGE', `an idempotent producer needs acks all, not ${acks}`)
   const compression = options.compression ?? 'none'

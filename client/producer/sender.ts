@@ -99,7 +99,8 @@ export class Sender {
     this.#open.delete(response.correlationId)
     for (const [index, sent] of request.sent.entries()) {
       const result = response.partitions[index]
-      if (result === undefined) this.#answered(sent, new TidemarkError('INTERNAL', 'the node left a partition out of its answer', { outcome: 'indeterminate' }), -1)
+      if (result === undefined)
+        this.#answered(sent, new TidemarkError('INTERNAL', 'the node left a partition out of its answer', { outcome: 'indeterminate' }), -1)
       else this.#answered(sent, result.error && this.#fromDetail(result.error), result.baseOffset)
     }
   }

@@ -6,7 +6,17 @@ const pass = (value: Buffer): Buffer => value
 
 const server = new grpc.Server({ 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 })
 server.addService(
-  { echo: { path: '/bench/Echo', requestStream: true, responseStream: true, requestSerialize: pass, requestDeserialize: pass, responseSerialize: pass, responseDeserialize: pass } },
+  {
+    echo: {
+      path: '/bench/Echo',
+      requestStream: true,
+      responseStream: true,
+      requestSerialize: pass,
+      requestDeserialize: pass,
+      responseSerialize: pass,
+      responseDeserialize: pass,
+    },
+  },
   {
     echo: (call: grpc.ServerDuplexStream<Buffer, Buffer>) => {
       const answers = new Map<number, Buffer>()

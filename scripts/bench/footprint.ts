@@ -29,14 +29,28 @@ export const startUp: Case = {
         const port = await freePort()
         let child: ReturnType<typeof spawn> | undefined
         const elapsedMs = await timed(async () => {
-          child = spawn(process.execPath, [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, '--log-level', 'warn'], { stdio: 'inherit' })
+          child = spawn(
+            process.execPath,
+            [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, '--log-level', 'warn'],
+            { stdio: 'inherit' },
+          )
           await firstAcknowledgement(port)
         })
         child?.kill('SIGTERM')
         if (child !== undefined) await once(child, 'exit')
         return elapsedMs
       })
-      return [differenceResult({ name: 'process start → first acknowledged record', ours, baseline, unit: 'ms', against: 'node -e 0', budget: '≤ 150 ms above', atMost: 150 })]
+      return [
+        differenceResult({
+          name: 'process start → first acknowledged record',
+          ours,
+          baseline,
+          unit: 'ms',
+          against: 'node -e 0',
+          budget: '≤ 150 ms above',
+          atMost: 150,
+        }),
+      ]
     }),
 }
 
@@ -51,7 +65,12 @@ async function firstAcknowledgement(port: number): Promise<void> {
       })
       const builder = new BatchBuilder()
       builder.append(null, Buffer.from('x'), 1)
-      stream.send({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: builder.buildSync() }] })
+      stream.send({
+        correlationId: 1,
+        acks: 0,
+        timeoutMs: 0,
+        partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: builder.buildSync() }],
+      })
     })
     transport.close()
     if (isDone) return
@@ -65,13 +84,27 @@ export const idleMemory: Case = {
     withNode(async (tm, node) => {
       await tm.admin.createTopic('t')
       await tm.producer().send('t', { value: 'x' })
-      const bare = spawn(process.execPath, ['--input-type=module', '-e', `await import(${JSON.stringify(join(root, 'node_modules/@grpc/grpc-js/build/src/index.js'))}); setInterval(() => {}, 1e6); console.log('up')`])
+      const bare = spawn(process.execPath, [
+        '--input-type=module',
+        '-e',
+        `await import(${JSON.stringify(join(root, 'node_modules/@grpc/grpc-js/build/src/index.js'))}); setInterval(() => {}, 1e6); console.log('up')`,
+      ])
       await once(bare.stdout, 'data')
       await new Promise((resolve) => setTimeout(resolve, 3000))
       const baseline = residentMib(bare.pid as number)
       const ours = residentMib(node.pid)
       bare.kill()
-      return [differenceResult({ name: 'resident memory, idle', ours, baseline, unit: 'MiB', against: 'node with grpc-js loaded', budget: '≤ 30 MiB above, < 90', atMost: Math.min(30, 90 - baseline) })]
+      return [
+        differenceResult({
+          name: 'resident memory, idle',
+          ours,
+          baseline,
+          unit: 'MiB',
+          against: 'node with grpc-js loaded',
+          budget: '≤ 30 MiB above, < 90',
+          atMost: Math.min(30, 90 - baseline),
+        }),
+      ]
     }),
 }
 
@@ -138,9 +171,25 @@ export const manyPartitions: Case = {
       const perPartitionKib = ((residentMib(node.pid) - emptyMib) * 1024) / MANY
       await node.stop()
       return [
-        ratioResult({ name: `clean restart with ${MANY} partitions`, ours: readyMs / 1000, baseline: 5, unit: 's', against: 'the budget', budget: '≤ 5 s', atMost: 1 }),
-        ratioResult({ name: 'memory of an idle partition', ours: perPartitionKib, baseline: 8, unit: 'KiB', against: 'the budget', budget: '≤ 8 KiB', atMost: 1, note: 'resident, so with what the restart left behind' }),
+        ratioResult({
+          name: `clean restart with ${MANY} partitions`,
+          ours: readyMs / 1000,
+          baseline: 5,
+          unit: 's',
+          against: 'the budget',
+          budget: '≤ 5 s',
+          atMost: 1,
+        }),
+        ratioResult({
+          name: 'memory of an idle partition',
+          ours: perPartitionKib,
+          baseline: 8,
+          unit: 'KiB',
+          against: 'the budget',
+          budget: '≤ 8 KiB',
+          atMost: 1,
+          note: 'resident, so with what the restart left behind',
+        }),
       ]
     }),
 }
-

@@ -17,7 +17,17 @@ export const unpipelined: Case = {
       const baseline = (await syncMs(1024, COUNT)) + (await roundTripMs(COUNT))
       const times: number[] = []
       for (let round = 0; round < COUNT; round++) times.push(await timed(send))
-      return [ratioResult({ name: 'durable send of 1 KiB, p50', ours: median(times), baseline, unit: 'ms', against: 'fdatasync p50 + stream round trip p50', budget: '≤ 2', atMost: 2 })]
+      return [
+        ratioResult({
+          name: 'durable send of 1 KiB, p50',
+          ours: median(times),
+          baseline,
+          unit: 'ms',
+          against: 'fdatasync p50 + stream round trip p50',
+          budget: '≤ 2',
+          atMost: 2,
+        }),
+      ]
     }),
 }
 
@@ -45,7 +55,8 @@ async function atRate(tm: Tidemark, perSecond: number, total: number): Promise<{
   const received = (async () => {
     let count = 0
     for await (const { messages } of consumer.batches()) {
-      for (const message of messages) histogram.recordValue(Math.max(1, Math.round((performance.now() - (message.raw as Buffer).readDoubleBE(0)) * 1000)))
+      for (const message of messages)
+        histogram.recordValue(Math.max(1, Math.round((performance.now() - (message.raw as Buffer).readDoubleBE(0)) * 1000)))
       count += messages.length
       if (count >= total) return
     }

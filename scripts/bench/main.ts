@@ -14,7 +14,18 @@ import type { Case, Result } from './harness.ts'
 import { endToEnd, unpipelined } from './latency.ts'
 import { consume, consumeCold, produceFsync, produceReplicated } from './throughput.ts'
 
-const CASES: readonly Case[] = [startUp, idleMemory, unpipelined, endToEnd, produceFsync, produceReplicated, consume, consumeCold, parkedConsumers, manyPartitions]
+const CASES: readonly Case[] = [
+  startUp,
+  idleMemory,
+  unpipelined,
+  endToEnd,
+  produceFsync,
+  produceReplicated,
+  consume,
+  consumeCold,
+  parkedConsumers,
+  manyPartitions,
+]
 
 const { values, positionals } = parseArgs({ options: { json: { type: 'string' } }, allowPositionals: true })
 const chosen = CASES.filter(({ name }) => positionals.length === 0 || positionals.some((word) => name.includes(word)))

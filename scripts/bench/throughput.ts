@@ -17,8 +17,13 @@ export const produceReplicated: Case = { name: 'produce, durability replicated',
 async function produceCases(durability: Durability): Promise<Result[]> {
   const results: Result[] = []
   for (const batchBytes of [64 * 1024, MIB - 2048]) {
-    const against = durability === 'fsync' ? 'the same bytes written in 1 MiB pieces, each with fdatasync' : 'grpc-js stream of the same batches, nothing stored'
-    const baseline = await medianOf(RUNS, () => (durability === 'fsync' ? diskWriteMbs(MIB, TOTAL_BYTES, true) : streamUpMbs(batchBytes, TOTAL_BYTES, 16)))
+    const against =
+      durability === 'fsync'
+        ? 'the same bytes written in 1 MiB pieces, each with fdatasync'
+        : 'grpc-js stream of the same batches, nothing stored'
+    const baseline = await medianOf(RUNS, () =>
+      durability === 'fsync' ? diskWriteMbs(MIB, TOTAL_BYTES, true) : streamUpMbs(batchBytes, TOTAL_BYTES, 16),
+    )
     let cpuPerGb = 0
     const ours = await withNode(async (tm, node) => {
       await produce(tm, `warm-${batchBytes}`, durability, batchBytes, TOTAL_BYTES / 4)
@@ -64,7 +69,8 @@ async function fill(tm: Tidemark, topic: string, batchBytes: number, totalBytes:
 async function drain(tm: Tidemark, topic: string): Promise<number> {
   let bytes = 0
   const elapsedMs = await timed(async () => {
-    for await (const { messages } of tm.consumer(topic, { start: 'earliest', end: 'now' }).batches()) bytes += messages.length * RECORD_BYTES
+    for await (const { messages } of tm.consumer(topic, { start: 'earliest', end: 'now' }).batches())
+      bytes += messages.length * RECORD_BYTES
   })
   return bytes / 1e6 / (elapsedMs / 1000)
 }
@@ -78,7 +84,17 @@ export const consume: Case = {
       await drain(tm, 't')
       const baseline = await medianOf(RUNS, () => streamDownMbs(8 * MIB, TOTAL_BYTES, 2))
       const ours = await medianOf(RUNS, () => drain(tm, 't'))
-      return [ratioResult({ name: 'consume, 1 KiB records', ours, baseline, unit: 'MB/s', against: 'grpc-js stream of 8 MiB answers, nothing read', budget: '≥ 0.60', atLeast: 0.6 })]
+      return [
+        ratioResult({
+          name: 'consume, 1 KiB records',
+          ours,
+          baseline,
+          unit: 'MB/s',
+          against: 'grpc-js stream of 8 MiB answers, nothing read',
+          budget: '≥ 0.60',
+          atLeast: 0.6,
+        }),
+      ]
     }),
 }
 
@@ -95,13 +111,25 @@ export const consumeCold: Case = {
         const files = (await readdir(join(dataDir, 'topics/t-0'))).filter((name) => name.endsWith('.log'))
         const baseline = await medianOf(RUNS, async () => {
           const elapsedMs = await timed(async () => {
-            for (const file of files) for await (const _chunk of createReadStream(join(dataDir, 'topics/t-0', file), { highWaterMark: MIB }));
+            for (const file of files)
+              for await (const _chunk of createReadStream(join(dataDir, 'topics/t-0', file), { highWaterMark: MIB }));
           })
           return TOTAL_BYTES / 1e6 / (elapsedMs / 1000)
         })
         const ours = await medianOf(RUNS, () => drain(tm, 't'))
         await tm.close()
-        return [ratioResult({ name: 'consume, tail cache off', ours, baseline, unit: 'MB/s', against: 'reading the files in one process', budget: '≥ 0.50', atLeast: 0.5, note: 'files in the page cache' })]
+        return [
+          ratioResult({
+            name: 'consume, tail cache off',
+            ours,
+            baseline,
+            unit: 'MB/s',
+            against: 'reading the files in one process',
+            budget: '≥ 0.50',
+            atLeast: 0.5,
+            note: 'files in the page cache',
+          }),
+        ]
       } finally {
         await node.stop()
       }

@@ -59,7 +59,12 @@ async function produceRaw(batch: Buffer): Promise<string> {
   const transport = createGrpcTransport(nodeClock)
   const answered = Promise.withResolvers<ProduceResponseMessage>()
   const stream = transport.connection(node.address).openProduce({ message: answered.resolve, closed: answered.reject })
-  stream.send({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }] })
+  stream.send({
+    correlationId: 1,
+    acks: 0,
+    timeoutMs: 0,
+    partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }],
+  })
   const { partitions } = await answered.promise.finally(() => transport.close())
   return partitions[0]?.error?.code ?? 'none'
 }
@@ -95,7 +100,12 @@ describe('bytes on the port that are no protocol', () => {
 describe('messages that claim more than they are', () => {
   it('a gRPC message that claims 2 GiB is refused before it is buffered', async () => {
     const session = http2.connect(`http://${node.address}`)
-    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/tidemark.v1.Log/Produce',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    })
     const rssBefore = process.memoryUsage().rss
     stream.write(Buffer.concat([Buffer.from([0, 0x7f, 0xff, 0xff, 0xff]), Buffer.alloc(1000)]))
     const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
@@ -107,7 +117,12 @@ describe('messages that claim more than they are', () => {
 
   it('a field inside a request that claims 2 GiB fails that call', async () => {
     const session = http2.connect(`http://${node.address}`)
-    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/tidemark.v1.Log/Produce',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    })
     const body = Buffer.from('22ffffffff07', 'hex')
     stream.end(Buffer.concat([Buffer.from([0, 0, 0, 0, body.length]), body]))
     const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
@@ -140,7 +155,10 @@ describe('batches that are not what they should be', () => {
   })
 
   it('a timestamp far in the future', async () => {
-    const error: unknown = await tm.producer().send('t', { value: 'x', timestamp: Date.now() + 365 * 86_400_000 }).catch((caught: unknown) => caught)
+    const error: unknown = await tm
+      .producer()
+      .send('t', { value: 'x', timestamp: Date.now() + 365 * 86_400_000 })
+      .catch((caught: unknown) => caught)
     expect(TidemarkError.is(error) && error.code).toBe('INVALID_TIMESTAMP')
     await expectNodeWorks()
   })
@@ -151,9 +169,19 @@ describe('clients that vanish', () => {
     const socket = await rawConnection()
     const session = http2.connect(`http://${node.address}`, { createConnection: () => socket })
     session.on('error', () => {})
-    const stream = session.request({ ':method': 'POST', ':path': '/tidemark.v1.Log/Produce', 'content-type': 'application/grpc', te: 'trailers' })
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/tidemark.v1.Log/Produce',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    })
     stream.on('error', () => {})
-    const scattered = encodeProduceRequest({ correlationId: 1, acks: 0, timeoutMs: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: aBatch() }] })
+    const scattered = encodeProduceRequest({
+      correlationId: 1,
+      acks: 0,
+      timeoutMs: 0,
+      partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: aBatch() }],
+    })
     const message = Buffer.alloc(scattered.length)
     scattered.copy(message)
     stream.write(Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message.subarray(0, message.length - 5)]))
@@ -170,7 +198,13 @@ describe('clients that vanish', () => {
     }
     const transport = createGrpcTransport(nodeClock)
     const stream = transport.connection(node.address).openFetch({ message: () => {}, closed: () => {} })
-    stream.send({ correlationId: 1, maxWaitMs: 300_000, minBytes: 1, maxBytes: 0, partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }] })
+    stream.send({
+      correlationId: 1,
+      maxWaitMs: 300_000,
+      minBytes: 1,
+      maxBytes: 0,
+      partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }],
+    })
     await expect.poll(metric).toBe(1)
     transport.close()
     await expect.poll(metric).toBe(0)

@@ -27,7 +27,12 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 describe('producing and consuming', () => {
   it('gives back every record once, in the order of its key, with key, value, headers and timestamp', async () => {
     await tm.admin.createTopic('t', { partitions: 3 })
-    const sent = Array.from({ length: 500 }, (_, n) => ({ key: `k${n % 7}`, value: `v${n}`, headers: { n: String(n) }, timestamp: 1_700_000_000_000 + n }))
+    const sent = Array.from({ length: 500 }, (_, n) => ({
+      key: `k${n % 7}`,
+      value: `v${n}`,
+      headers: { n: String(n) },
+      timestamp: 1_700_000_000_000 + n,
+    }))
     await tm.producer().send('t', sent)
     const read = await readAll('t')
     expect(read).toHaveLength(500)
@@ -51,7 +56,10 @@ describe('producing and consuming', () => {
   it.each(['gzip', 'zstd', 'snappy', 'lz4'] as const)('carries batches compressed with %s', async (compression) => {
     await tm.admin.createTopic('t', { partitions: 1 })
     const value = 'the same words again and again '.repeat(50)
-    await tm.producer({ compression }).send('t', Array.from({ length: 100 }, () => ({ value })))
+    await tm.producer({ compression }).send(
+      't',
+      Array.from({ length: 100 }, () => ({ value })),
+    )
     const [offsets] = await tm.admin.offsets('t')
     expect(offsets?.sizeBytes).toBeLessThan(value.length * 100 * 0.5)
     const read = await readAll('t')
@@ -79,7 +87,10 @@ describe('producing and consuming', () => {
 
   it('starts at a time, at the last n, at an offset', async () => {
     await tm.admin.createTopic('t', { partitions: 1 })
-    await tm.producer().send('t', Array.from({ length: 10 }, (_, n) => ({ value: `${n}`, timestamp: 1000 + n * 10 })))
+    await tm.producer().send(
+      't',
+      Array.from({ length: 10 }, (_, n) => ({ value: `${n}`, timestamp: 1000 + n * 10 })),
+    )
     const values = async (start: Parameters<typeof tm.consumer>[1]['start']): Promise<string[]> =>
       (await Array.fromAsync(tm.consumer('t', { start, end: 'now' }))).map((message) => String(message.value))
     expect(await values({ at: 1055 })).toEqual(['6', '7', '8', '9'])
@@ -136,7 +147,10 @@ describe('topics', () => {
 
   it('lose the records that are deleted', async () => {
     await tm.admin.createTopic('t', { partitions: 1 })
-    await tm.producer().send('t', Array.from({ length: 10 }, (_, n) => ({ value: `${n}` })))
+    await tm.producer().send(
+      't',
+      Array.from({ length: 10 }, (_, n) => ({ value: `${n}` })),
+    )
     expect(await tm.admin.deleteRecords('t', 0, 4n)).toBe(4n)
     expect((await readAll('t'))[0]?.offset).toBe(4n)
     expect(await codeOf(Array.fromAsync(tm.consumer('t', { start: { offset: () => 1n }, end: 'now' })))).toBe('OFFSET_OUT_OF_RANGE')

@@ -27,7 +27,10 @@ describe('the partition of a key', () => {
   })
 
   it('never changes: records of a key must stay together for ever', () => {
-    const golden = Array.from({ length: 12 }, (_, n) => [partitionForKey('murmur3', Buffer.from(`key-${n}`), 12), partitionForKey('murmur2', Buffer.from(`key-${n}`), 12)])
+    const golden = Array.from({ length: 12 }, (_, n) => [
+      partitionForKey('murmur3', Buffer.from(`key-${n}`), 12),
+      partitionForKey('murmur2', Buffer.from(`key-${n}`), 12),
+    ])
     expect(golden).toMatchInlineSnapshot(`
       [
         [

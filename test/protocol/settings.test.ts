@@ -35,13 +35,23 @@ describe('durations and sizes', () => {
   })
 
   it('are shown in the largest unit that is exact', () => {
-    expect([formatDuration(604_800_000), formatDuration(1500), formatSize(1048576), formatSize(1000)]).toEqual(['7d', '1500ms', '1MiB', '1000B'])
+    expect([formatDuration(604_800_000), formatDuration(1500), formatSize(1048576), formatSize(1000)]).toEqual([
+      '7d',
+      '1500ms',
+      '1MiB',
+      '1000B',
+    ])
   })
 })
 
 describe('topic settings', () => {
   it('have defaults that pass their own rules', () => {
-    expect(DEFAULT_TOPIC_CONFIG).toMatchObject({ durability: 'fsync', partitioner: 'murmur3', retentionMs: 604_800_000, retentionBytes: Number.POSITIVE_INFINITY })
+    expect(DEFAULT_TOPIC_CONFIG).toMatchObject({
+      durability: 'fsync',
+      partitioner: 'murmur3',
+      retentionMs: 604_800_000,
+      retentionBytes: Number.POSITIVE_INFINITY,
+    })
   })
 
   it.each([
@@ -84,13 +94,25 @@ describe('errors', () => {
   })
 
   it('each have a section in docs/errors.md, and nothing else has one', () => {
-    const sections = [...readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8').matchAll(/^## (\w+)$/gm)].map(([, code]) => code)
-    expect(sections.toSorted()).toEqual(Object.keys(ERRORS).toSorted())
+    const sections = [...readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8').matchAll(/^## (\w+)$/gm)].map(
+      ([, code]) => code,
+    )
+    expect(new Set(sections)).toEqual(new Set(Object.keys(ERRORS)))
+    expect(sections).toHaveLength(Object.keys(ERRORS).length)
   })
 
   it('cross the wire', () => {
-    const error = new TidemarkError('NOT_LEADER', 'go there', { retryAfterMs: 5, leader: { nodeId: 2, leaderEpoch: 7, host: 'h', port: 9 } })
-    expect(decodeErrorDetail(encodeErrorDetail(error))).toMatchObject({ code: 'NOT_LEADER', message: 'go there', retryAfterMs: 5, retriable: true, leader: { nodeId: 2 } })
+    const error = new TidemarkError('NOT_LEADER', 'go there', {
+      retryAfterMs: 5,
+      leader: { nodeId: 2, leaderEpoch: 7, host: 'h', port: 9 },
+    })
+    expect(decodeErrorDetail(encodeErrorDetail(error))).toMatchObject({
+      code: 'NOT_LEADER',
+      message: 'go there',
+      retryAfterMs: 5,
+      retriable: true,
+      leader: { nodeId: 2 },
+    })
     expect(decodeErrorDetail(Buffer.from('ffff', 'hex'))).toBeUndefined()
   })
 

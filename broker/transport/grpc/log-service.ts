@@ -10,7 +10,13 @@ import type * as grpc from '@grpc/grpc-js'
 import { toErrorDetail } from '../../../protocol/error-wire.ts'
 import { TidemarkError } from '../../../protocol/errors.ts'
 import { Acks } from '../../../protocol/gen/tidemark/v1/log.ts'
-import type { FetchRequestMessage, FetchResponseMessage, LogHandlers, ProduceRequestMessage, ProduceResponseMessage } from '../../../protocol/log-codec.ts'
+import type {
+  FetchRequestMessage,
+  FetchResponseMessage,
+  LogHandlers,
+  ProduceRequestMessage,
+  ProduceResponseMessage,
+} from '../../../protocol/log-codec.ts'
 import type { ByteBudget } from '../../backpressure.ts'
 import type { Broker } from '../../broker.ts'
 import { deleteRecords, describeLogs, listOffsets } from '../../operations/logs.ts'
@@ -22,14 +28,26 @@ import { statusOf, unary } from './status.ts'
 export function createLogService(broker: Broker): LogHandlers {
   return {
     produce: (call, callback) => {
-      handleProduce(broker, call.getPeer(), call.request, (response) => callback(null, response), (error) => callback(statusOf(error)))
+      handleProduce(
+        broker,
+        call.getPeer(),
+        call.request,
+        (response) => callback(null, response),
+        (error) => callback(statusOf(error)),
+      )
     },
     fetch: (call, callback) => {
       const memory = new ResponseMemory(broker.config.limits.fetchBytesMax, broker.responseMemory)
-      const pending = handleFetch(broker, memory, call.request, (response, bytes) => {
-        callback(null, response)
-        memory.release(bytes)
-      }, (error) => callback(statusOf(error)))
+      const pending = handleFetch(
+        broker,
+        memory,
+        call.request,
+        (response, bytes) => {
+          callback(null, response)
+          memory.release(bytes)
+        },
+        (error) => callback(statusOf(error)),
+      )
       call.on('cancelled', () => pending?.cancel())
     },
     produceStream: (call) => new ProduceStream(broker, call).start(),
@@ -69,7 +87,13 @@ class ProduceStream {
     call.on('data', (message: ProduceRequestMessage) => {
       this.#openCount++
       if (this.#openCount >= limit) call.pause()
-      handleProduce(this.#broker, peer, message, (response) => this.#answer(response, limit), (error) => this.#fail(error))
+      handleProduce(
+        this.#broker,
+        peer,
+        message,
+        (response) => this.#answer(response, limit),
+        (error) => this.#fail(error),
+      )
     })
     call.on('end', () => {
       this.#isHalfClosed = true
@@ -129,21 +153,27 @@ class FetchStream {
 
   #begin(message: FetchRequestMessage): void {
     const limit = this.#broker.config.limits.requestsPerStreamMax
-    let pending: PendingFetch | undefined
-    let isDone = false
+    // It may be answered before `handleFetch` returns.
+    const begun: { pending: PendingFetch | undefined; isOver: boolean } = { pending: undefined, isOver: false }
     const over = (): void => {
-      isDone = true
-      if (pending !== undefined && this.#pending.delete(pending) && this.#pending.size === limit - 1) this.#call.resume()
+      begun.isOver = true
+      if (begun.pending !== undefined && this.#pending.delete(begun.pending) && this.#pending.size === limit - 1) this.#call.resume()
     }
-    pending = handleFetch(this.#broker, this.#memory, message, (response, bytes) => {
-      over()
-      this.#send(response, bytes)
-    }, (error) => {
-      over()
-      failCall(this.#call, error)
-    })
-    if (isDone || pending === undefined) return
-    this.#pending.add(pending)
+    begun.pending = handleFetch(
+      this.#broker,
+      this.#memory,
+      message,
+      (response, bytes) => {
+        over()
+        this.#send(response, bytes)
+      },
+      (error) => {
+        over()
+        failCall(this.#call, error)
+      },
+    )
+    if (begun.isOver || begun.pending === undefined) return
+    this.#pending.add(begun.pending)
     if (this.#pending.size >= limit) this.#call.pause()
   }
 
@@ -188,7 +218,9 @@ function handleProduce(
     fail(TidemarkError.from(error))
     return
   }
-  produce(broker, connection, request, (results) => answer({ correlationId: message.correlationId, partitions: results.map(produceResultMessage) }))
+  produce(broker, connection, request, (results) =>
+    answer({ correlationId: message.correlationId, partitions: results.map(produceResultMessage) }),
+  )
 }
 
 function handleFetch(
@@ -205,7 +237,10 @@ function handleFetch(
     return undefined
   }
   return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) =>
-    answer({ correlationId: message.correlationId, partitions: results.map((result) => ({ ...result, error: errorDetailOf(result.error) })) }, bytes),
+    answer(
+      { correlationId: message.correlationId, partitions: results.map((result) => ({ ...result, error: errorDetailOf(result.error) })) },
+      bytes,
+    ),
   )
 }
 

@@ -20,7 +20,12 @@ export interface HttpServer {
 /** `broker` is undefined until the node got far enough to have one. */
 export function createHttpServer(broker: () => Broker | undefined): HttpServer {
   const server = http.createServer(
-    { maxHeaderSize: HEADERS_MAX_BYTES, requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_MS },
+    {
+      maxHeaderSize: HEADERS_MAX_BYTES,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+    },
     (request, response) => {
       answer(broker(), request, response).catch((error: unknown) => {
         broker()?.runtime.log.error('http.failed', { path: request.url, error })
@@ -68,7 +73,8 @@ async function answer(broker: Broker | undefined, request: http.IncomingMessage,
 }
 
 function healthBody(health: NodeHealth | undefined): object {
-  if (health === undefined) return { status: 'unhealthy', state: 'starting', reasons: [{ code: 'NOT_SERVING', message: 'the node is starting' }] }
+  if (health === undefined)
+    return { status: 'unhealthy', state: 'starting', reasons: [{ code: 'NOT_SERVING', message: 'the node is starting' }] }
   const { isHealthy, isReady, ...rest } = health
   return { status: isHealthy ? 'healthy' : 'unhealthy', ready: isReady, ...rest }
 }

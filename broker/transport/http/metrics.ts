@@ -18,23 +18,93 @@ interface Sample {
 }
 
 const SAMPLES: readonly Sample[] = [
-  { name: 'tidemark_node_healthy', help: '1 when the node serves and nothing is wrong', type: 'gauge', read: (broker) => (nodeHealth(broker).isHealthy ? 1 : 0) },
+  {
+    name: 'tidemark_node_healthy',
+    help: '1 when the node serves and nothing is wrong',
+    type: 'gauge',
+    read: (broker) => (nodeHealth(broker).isHealthy ? 1 : 0),
+  },
   { name: 'tidemark_node_partitions', help: 'Partitions on this node', type: 'gauge', read: (broker) => broker.partitions.count },
-  { name: 'tidemark_node_failed_partitions', help: 'Partitions on this node that could not be opened', type: 'gauge', read: (broker) => broker.partitions.failures().length },
+  {
+    name: 'tidemark_node_failed_partitions',
+    help: 'Partitions on this node that could not be opened',
+    type: 'gauge',
+    read: (broker) => broker.partitions.failures().length,
+  },
   { name: 'tidemark_node_connections', help: 'Open connections', type: 'gauge', read: (broker) => broker.portStats().connectionCount },
-  { name: 'tidemark_node_connections_refused_total', help: 'Connections refused because there were too many', type: 'counter', read: (broker) => broker.portStats().refusedCount },
-  { name: 'tidemark_node_connections_unknown_total', help: 'Connections closed because they spoke no known protocol', type: 'counter', read: (broker) => broker.portStats().unknownCount },
-  { name: 'tidemark_produce_bytes_total', help: 'Bytes of record batches appended', type: 'counter', read: (broker) => broker.counters.producedBytes },
-  { name: 'tidemark_produce_batches_total', help: 'Record batches appended', type: 'counter', read: (broker) => broker.counters.producedBatchCount },
-  { name: 'tidemark_produce_failed_total', help: 'Batches refused or not acknowledged', type: 'counter', read: (broker) => broker.counters.produceFailedCount },
-  { name: 'tidemark_produce_inflight_bytes', help: 'Bytes of batches not yet acknowledged', type: 'gauge', read: (broker) => broker.produceBudget.usedBytes },
-  { name: 'tidemark_produce_inflight_limit_bytes', help: 'Most bytes of batches not yet acknowledged', type: 'gauge', read: (broker) => broker.produceBudget.maxBytes },
-  { name: 'tidemark_produce_refused_total', help: 'Batches refused because the node had too much in hand', type: 'counter', read: (broker) => broker.produceBudget.refusedCount },
-  { name: 'tidemark_fetch_bytes_total', help: 'Bytes of record batches read by consumers', type: 'counter', read: (broker) => broker.counters.fetchedBytes },
-  { name: 'tidemark_fetch_cold_reads_total', help: 'Reads that the tail cache could not serve', type: 'counter', read: (broker) => broker.counters.coldReadCount },
+  {
+    name: 'tidemark_node_connections_refused_total',
+    help: 'Connections refused because there were too many',
+    type: 'counter',
+    read: (broker) => broker.portStats().refusedCount,
+  },
+  {
+    name: 'tidemark_node_connections_unknown_total',
+    help: 'Connections closed because they spoke no known protocol',
+    type: 'counter',
+    read: (broker) => broker.portStats().unknownCount,
+  },
+  {
+    name: 'tidemark_produce_bytes_total',
+    help: 'Bytes of record batches appended',
+    type: 'counter',
+    read: (broker) => broker.counters.producedBytes,
+  },
+  {
+    name: 'tidemark_produce_batches_total',
+    help: 'Record batches appended',
+    type: 'counter',
+    read: (broker) => broker.counters.producedBatchCount,
+  },
+  {
+    name: 'tidemark_produce_failed_total',
+    help: 'Batches refused or not acknowledged',
+    type: 'counter',
+    read: (broker) => broker.counters.produceFailedCount,
+  },
+  {
+    name: 'tidemark_produce_inflight_bytes',
+    help: 'Bytes of batches not yet acknowledged',
+    type: 'gauge',
+    read: (broker) => broker.produceBudget.usedBytes,
+  },
+  {
+    name: 'tidemark_produce_inflight_limit_bytes',
+    help: 'Most bytes of batches not yet acknowledged',
+    type: 'gauge',
+    read: (broker) => broker.produceBudget.maxBytes,
+  },
+  {
+    name: 'tidemark_produce_refused_total',
+    help: 'Batches refused because the node had too much in hand',
+    type: 'counter',
+    read: (broker) => broker.produceBudget.refusedCount,
+  },
+  {
+    name: 'tidemark_fetch_bytes_total',
+    help: 'Bytes of record batches read by consumers',
+    type: 'counter',
+    read: (broker) => broker.counters.fetchedBytes,
+  },
+  {
+    name: 'tidemark_fetch_cold_reads_total',
+    help: 'Reads that the tail cache could not serve',
+    type: 'counter',
+    read: (broker) => broker.counters.coldReadCount,
+  },
   { name: 'tidemark_fetch_parked', help: 'Fetches waiting for records', type: 'gauge', read: (broker) => broker.purgatory.parkedCount },
-  { name: 'tidemark_fetch_unsent_bytes', help: 'Bytes of answers not yet taken by the socket', type: 'gauge', read: (broker) => broker.responseMemory.usedBytes },
-  { name: 'tidemark_metadata_version', help: 'Version of the metadata this node has applied', type: 'gauge', read: (broker) => broker.controller.image.version },
+  {
+    name: 'tidemark_fetch_unsent_bytes',
+    help: 'Bytes of answers not yet taken by the socket',
+    type: 'gauge',
+    read: (broker) => broker.responseMemory.usedBytes,
+  },
+  {
+    name: 'tidemark_metadata_version',
+    help: 'Version of the metadata this node has applied',
+    type: 'gauge',
+    read: (broker) => broker.controller.image.version,
+  },
 ]
 
 /** The page as it is now. Before the node has a broker it is empty. */
@@ -53,7 +123,11 @@ export async function renderMetrics(broker: Broker | undefined): Promise<{ reado
     collectDefaultMetrics({ register: processRegistry, prefix: 'tidemark_' })
   }
   const own = await registry.metrics()
-  const latency = renderHistogram('tidemark_produce_latency_seconds', 'Time from a batch being received to its acknowledgement', broker.counters.produceLatency)
+  const latency = renderHistogram(
+    'tidemark_produce_latency_seconds',
+    'Time from a batch being received to its acknowledgement',
+    broker.counters.produceLatency,
+  )
   const process = await processRegistry.metrics()
   return { contentType: registry.contentType, text: `${own}${latency}${process}` }
 }
@@ -68,6 +142,11 @@ function renderHistogram(name: string, help: string, histogram: LatencyHistogram
     cumulated += histogram.counts[bucket] ?? 0
     lines.push(`${name}_bucket{le="${boundMs / 1000}"} ${cumulated}`)
   })
-  lines.push(`${name}_bucket{le="+Inf"} ${histogram.count}`, `${name}_sum ${histogram.sumMs / 1000}`, `${name}_count ${histogram.count}`, '')
+  lines.push(
+    `${name}_bucket{le="+Inf"} ${histogram.count}`,
+    `${name}_sum ${histogram.sumMs / 1000}`,
+    `${name}_count ${histogram.count}`,
+    '',
+  )
   return `${lines.join('\n')}\n`
 }
