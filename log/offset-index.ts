@@ -66,6 +66,11 @@ export class OffsetIndex {
     return low === 0 ? 0 : this.#position(low - 1)
   }
 
+  /** Oldest first. */
+  *entries(): Generator<{ readonly relativeOffset: number; readonly position: number }> {
+    for (let at = 0; at < this.#count; at++) yield { relativeOffset: this.#offset(at), position: this.#position(at) }
+  }
+
   /** Drops what lies at or beyond `position`. */
   truncate(position: number): void {
     while (this.#count > 0 && this.#position(this.#count - 1) >= position) this.#count--

@@ -66,12 +66,12 @@ export class ProducerState {
       if (batch.baseSequence === 0) return undefined
       throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} starts epoch ${batch.epoch} with sequence ${batch.baseSequence}, expected 0`)
     }
+    const expected = sequenceAfter(last.lastSequence, 1)
+    if (batch.baseSequence === expected) return undefined
     const lastSequence = sequenceAfter(batch.baseSequence, batch.recordCount - 1)
     const isSame = (one: SeenBatch): boolean => one.epoch === batch.epoch && one.baseSequence === batch.baseSequence && one.lastSequence === lastSequence
     const seen = producer.batches.slice(-DUPLICATE_WINDOW).find(isSame)
     if (seen !== undefined) return seen
-    const expected = sequenceAfter(last.lastSequence, 1)
-    if (batch.baseSequence === expected) return undefined
     throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} sent sequence ${batch.baseSequence}, expected ${expected}`)
   }
 

@@ -71,6 +71,11 @@ export class TimeIndex {
     return low === 0 ? 0 : this.#offset(low - 1) + 1
   }
 
+  /** Oldest first. */
+  *entries(): Generator<{ readonly timestampMs: number; readonly relativeOffset: number }> {
+    for (let at = 0; at < this.#count; at++) yield { timestampMs: this.#timestamp(at), relativeOffset: this.#offset(at) }
+  }
+
   /** Drops what lies at or beyond `relativeOffset`. */
   truncate(relativeOffset: number): void {
     while (this.#count > 0 && this.#offset(this.#count - 1) >= relativeOffset) this.#count--
