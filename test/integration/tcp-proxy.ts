@@ -1,0 +1,74 @@
+/** A TCP proxy that cuts connections: the network between a client and a node. */
+import { once } from 'node:events'
+import net from 'node:net'
+
+export class TcpProxy {
+  readonly #server: net.Server
+  readonly #sockets = new Set<net.Socket>()
+  #targetPort: number
+  /** Bytes that still pass towards the node before the connection is cut. */
+  #cutAfterBytes = Number.POSITIVE_INFINITY
+
+  private constructor(targetPort: number) {
+    this.#targetPort = targetPort
+    this.#server = net.createServer((socket) => this.#relay(socket))
+  }
+
+  static async start(targetPort: number): Promise<TcpProxy> {
+    const proxy = new TcpProxy(targetPort)
+    proxy.#server.listen(0, '127.0.0.1')
+    await once(proxy.#server, 'listening')
+    return proxy
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  get port(): number {
+    return (this.#server.address() as net.AddressInfo).port
+  }
+
+  set targetPort(port: number) {
+    this.#targetPort = port
+  }
+
+  /** Cuts every connection now. */
+  cut(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** Cuts every connection once so many more bytes went towards the node. */
+  cutAfter(bytes: number): void {
+    this.#cutAfterBytes = bytes
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #relay(client: net.Socket): void {
+    const node = net.connect(this.#targetPort, '127.0.0.1')
+    for (const socket of [client, node]) {
+      this.#sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => {
+        this.#sockets.delete(socket)
+        client.destroy()
+        node.destroy()
+      })
+    }
+    client.on('data', (chunk: Buffer) => {
+      if (chunk.length >= this.#cutAfterBytes) {
+        node.write(chunk.subarray(0, this.#cutAfterBytes), () => this.cut())
+        this.#cutAfterBytes = Number.POSITIVE_INFINITY
+        return
+      }
+      this.#cutAfterBytes -= chunk.length
+      node.write(chunk)
+    })
+    node.on('data', (chunk: Buffer) => client.write(chunk))
+  }
+}
