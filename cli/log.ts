@@ -17,24 +17,55 @@ export function addLog(program: Command): void {
 }
 
 async function dump(segment: string, options: GlobalOptions): Promise<void> {
-  const [{ dumpSegment }, { nodeRuntime }] = await Promise.all([import('../log/dump.ts'), import('../runtime/node.ts')])
+  const [{ dumpSegment }, { nodeFiles }, { compressionOfNumber }, { codecOf }] = await Promise.all([
+    import('../log/dump.ts'),
+    import('../runtime/node-files.ts'),
+    import('../protocol/compression.ts'),
+    import('../protocol/batch-header.ts'),
+  ])
   const rows: Row[] = []
-  let isDamaged = false
-  for await (const entry of dumpSegment(nodeRuntime().files, segment)) {
-    if (entry.damage !== undefined) isDamaged = true
-    rows.push({ ...entry })
+  for await (const item of dumpSegment(nodeFiles, segment)) {
+    if (item.kind === 'damage') {
+      rows.push({ position: item.position, damage: item.what })
+    } else {
+      const { header, position } = item
+      rows.push({
+        position,
+        'base offset': header.baseOffset,
+        'last offset': header.lastOffset,
+        records: header.recordCount,
+        bytes: header.sizeBytes,
+        epoch: header.leaderEpoch,
+        codec: compressionOfNumber(codecOf(header.attributes)),
+        'max timestamp': header.maxTimestamp,
+        producer: header.producerId,
+        sequence: header.baseSequence,
+        checksum: item.isChecksumRight ? 'right' : 'WRONG',
+      })
+    }
+    if (item.kind === 'damage' || !item.isChecksumRight) process.exitCode = EXIT.failed
   }
   await printRows(rows, options.output)
-  if (isDamaged) process.exitCode = EXIT.failed
 }
 
 async function verify(directory: string, options: GlobalOptions): Promise<void> {
-  const [{ verifyDirectory }, { nodeRuntime }] = await Promise.all([import('../log/dump.ts'), import('../runtime/node.ts')])
-  const { findings, partitionCount, batchCount } = await verifyDirectory(nodeRuntime().files, directory)
+  const [{ verifyDataDir, verifyPartition }, { nodeFiles }] = await Promise.all([
+    import('../log/verify.ts'),
+    import('../runtime/node-files.ts'),
+  ])
+  const isPartition = (await nodeFiles.stat(`${directory}/partition.json`)) !== undefined
+  const partitions = isPartition
+    ? [await verifyPartition(nodeFiles, directory)]
+    : await Array.fromAsync(verifyDataDir(nodeFiles, directory))
+  const findings = partitions.flatMap((partition) => partition.findings)
   await printRows(
-    findings.map((finding) => ({ ...finding })),
+    findings.map(({ severity, file, position, problem }) => ({ severity, file, position, problem })),
     options.output,
   )
-  note(`${partitionCount} partitions, ${batchCount} batches: ${findings.length === 0 ? 'all sound' : `${findings.length} problems`}`)
-  if (findings.length > 0) process.exitCode = EXIT.failed
+  const damageCount = findings.filter(({ severity }) => severity === 'damage').length
+  const batchCount = partitions.reduce((sum, partition) => sum + partition.batchCount, 0)
+  note(
+    `${partitions.length} partitions, ${batchCount} batches: ${damageCount} damages, ${findings.length - damageCount} things the next start repairs`,
+  )
+  if (damageCount > 0) process.exitCode = EXIT.failed
 }

@@ -21,7 +21,14 @@ for (const [name, text] of Object.entries(pages)) {
 
 function errorsPage(): string {
   const sections = Object.entries(ERRORS).map(([code, { number, retriable, text, help }]) =>
-    [`## ${code}`, '', `${capital(text)}. ${help}`, '', `Number ${number}. ${retriable ? 'May be retried as it is.' : 'Retrying the same request does not help.'}`, ''].join('\n'),
+    [
+      `## ${code}`,
+      '',
+      `${capital(text)}. ${help}`,
+      '',
+      `Number ${number}. ${retriable ? 'May be retried as it is.' : 'Retrying the same request does not help.'}`,
+      '',
+    ].join('\n'),
   )
   return [
     '# Errors',
@@ -38,8 +45,14 @@ function errorsPage(): string {
 }
 
 function configurationPage(): string {
-  const nodeRows = Object.entries(NODE_SETTINGS).map(([key, { type, defaultText, text }]) => `| \`${key}\` | ${range(type)} | ${defaultText === '' ? '–' : `\`${defaultText}\``} | \`${environmentName(key)}\` | ${text} |`)
-  const topicRows = Object.entries(TOPIC_SETTINGS).map(([key, { type, defaultText, text, fixed }]) => `| \`${key}\` | ${range(type)} | \`${defaultText}\` | ${text}${fixed ? ' Fixed once the topic exists.' : ''} |`)
+  const nodeRows = Object.entries(NODE_SETTINGS).map(
+    ([key, { type, defaultText, text }]) =>
+      `| \`${key}\` | ${range(type)} | ${defaultText === '' ? '–' : `\`${defaultText}\``} | \`${environmentName(key)}\` | ${text} |`,
+  )
+  const topicRows = Object.entries(TOPIC_SETTINGS).map(
+    ([key, { type, defaultText, text, fixed }]) =>
+      `| \`${key}\` | ${range(type)} | \`${defaultText}\` | ${text}${fixed ? ' Fixed once the topic exists.' : ''} |`,
+  )
   return [
     '# Configuration',
     '',
@@ -68,7 +81,13 @@ function configurationPage(): string {
   ].join('\n')
 }
 
-type AnyType = { readonly kind: string; readonly min?: number; readonly max?: number; readonly values?: readonly string[]; readonly unlimited?: boolean }
+type AnyType = {
+  readonly kind: string
+  readonly min?: number
+  readonly max?: number
+  readonly values?: readonly string[]
+  readonly unlimited?: boolean
+}
 
 function range(type: AnyType): string {
   const { kind, min = 0, max = 0 } = type

@@ -55,7 +55,8 @@ export class NodeProcess {
   async #untilReady(child: ChildProcess): Promise<void> {
     const deadlineMs = performance.now() + READY_TIMEOUT_MS
     while (performance.now() < deadlineMs) {
-      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the node ended before it was ready (${child.exitCode ?? child.signalCode}): ${this.#stderr}`)
+      if (child.exitCode !== null || child.signalCode !== null)
+        throw new Error(`the node ended before it was ready (${child.exitCode ?? child.signalCode}): ${this.#stderr}`)
       const isReady = await fetch(`http://${this.address}/readyz`).then(
         (response) => response.ok,
         () => false,

@@ -44,7 +44,12 @@ async function once(input: readonly Stanza[]): Promise<void> {
     const producedMs = performance.now()
     const problems = await check(tm, 'packages', input)
     const checkedMs = performance.now()
-    report('once', input, problems, `produced in ${Math.round(producedMs - startedMs)} ms, consumed and compared in ${Math.round(checkedMs - producedMs)} ms`)
+    report(
+      'once',
+      input,
+      problems,
+      `produced in ${Math.round(producedMs - startedMs)} ms, consumed and compared in ${Math.round(checkedMs - producedMs)} ms`,
+    )
     await tm.close()
   } finally {
     await node.stop()
@@ -119,13 +124,15 @@ async function check(tm: Tidemark, topic: string, input: readonly Stanza[]): Pro
       count++
       const key = String(message.key)
       const expectedOffset = nextOffset.get(message.partition) ?? 0n
-      if (message.offset !== expectedOffset) problems.push(`partition ${message.partition}: offset ${message.offset} follows ${expectedOffset - 1n}`)
+      if (message.offset !== expectedOffset)
+        problems.push(`partition ${message.partition}: offset ${message.offset} follows ${expectedOffset - 1n}`)
       nextOffset.set(message.partition, message.offset + 1n)
       if ((partitionOf.get(key) ?? message.partition) !== message.partition) problems.push(`${key} is in two partitions`)
       partitionOf.set(key, message.partition)
       const position = positions.get(key) ?? 0
       positions.set(key, position + 1)
-      if (wanted.get(key)?.[position]?.text !== String(message.value)) problems.push(`${key}: copy ${position} is not what was sent at that place`)
+      if (wanted.get(key)?.[position]?.text !== String(message.value))
+        problems.push(`${key}: copy ${position} is not what was sent at that place`)
     }
   }
   if (count !== input.length) problems.push(`${input.length} stanzas were acknowledged, ${count} were read`)
@@ -139,7 +146,12 @@ function report(what: string, input: readonly Stanza[], problems: readonly strin
     hash.update(text)
     bytes += Buffer.byteLength(text)
   }
-  const verdict = problems.length === 0 ? 'all there, once, equal and in order' : `WRONG: ${problems.slice(0, 5).join('; ')} (${problems.length} problems)`
-  console.log(`${what}: ${input.length} stanzas, ${bytes} bytes, sha256 ${hash.digest('hex').slice(0, 16)}: ${verdict}${times === '' ? '' : `; ${times}`}`)
+  const verdict =
+    problems.length === 0
+      ? 'all there, once, equal and in order'
+      : `WRONG: ${problems.slice(0, 5).join('; ')} (${problems.length} problems)`
+  console.log(
+    `${what}: ${input.length} stanzas, ${bytes} bytes, sha256 ${hash.digest('hex').slice(0, 16)}: ${verdict}${times === '' ? '' : `; ${times}`}`,
+  )
   if (problems.length > 0) process.exitCode = 1
 }
