@@ -2,14 +2,18 @@
  * A `MetadataStore` on `level`.
  *
  * ```
- * key   = offset, 16 hexadecimal digits, so that keys sort as offsets do
- * value = uint32 CRC-32C of the rest, uint32 CRC of the previous value (0 for the first), entry
+ * <path>       entries: key   = offset, 16 hexadecimal digits, so that keys sort as offsets do
+ *                       value = uint32 CRC-32C of the rest, uint32 CRC of the previous value (0 for the first), entry
+ * <path>.end   one key, `end`: uint48 number of entries, uint32 CRC of the last one's value
  * ```
- * LevelDB does not sync unless asked, and its own recovery may drop damaged entries in silence. So
- * every append is one batch with `sync`, and the entries form a chain: each value names the checksum
- * of the one before. On opening the chain is walked; a gap or a wrong link means the store cannot be trusted, and
- * it says so instead of going on with less. What the chain cannot show is that its end is missing: a store that
- * was cut behind a whole entry looks like one that never had more. The other voters of a quorum know; one node cannot.
+ * LevelDB does not sync unless asked, so every append is one batch with `sync`. And its own recovery drops damaged
+ * entries in silence: one flipped bit in its write-ahead log takes everything behind it in the same 32 KiB away, often
+ * all there is. So the entries form a chain (each names the checksum of the one before), which shows a gap or a changed entry,
+ * and where the chain ends is kept in a database of its own, written before an append counts as done, which shows a missing
+ * end. When any of it does not fit, the store cannot be trusted, and says so instead of going on with less.
+ *
+ * A crash between the two writes leaves the entries ahead of their end: they are whole, and stay. Not
+ * detected: both databases put back to the same earlier state, or both gone.
  */
 import type { Level } from 'level'
 import { crc32c } from '../protocol/crc32c.ts'
@@ -18,53 +22,53 @@ import { invariant } from '../runtime/invariant.ts'
 import type { MetadataStore } from './metadata-store.ts'
 
 const LINK_BYTES = 8
+const END_KEY = 'end'
+const END_BYTES = 10
 
 type Database = Level<string, Buffer>
 
-/** Opens or makes the directory at `path`. Throws `DATA_DIR_LOCKED`, `CORRUPT_LOG` or `DATA_DIR_INVALID`. */
+/** Opens or makes the directories. Throws `DATA_DIR_LOCKED`, `CORRUPT_LOG` or `DATA_DIR_INVALID`. */
 export async function openLevelStore(path: string): Promise<MetadataStore> {
-  // Native code: loaded by those who need it only.
-  const { Level } = await import('level')
-  const database: Database = new Level(path, { keyEncoding: 'utf8', valueEncoding: 'buffer' })
+  const entries = await openDatabase(path)
   try {
-    await database.open()
+    return new LevelStore(path, entries, await openDatabase(`${path}.end`))
   } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
-    throw new TidemarkError(
-      codeOf(cause),
-      `the metadata in ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`,
-      { cause: error },
-    )
+    await entries.close()
+    throw error
   }
-  return new LevelStore(path, database)
 }
 
 class LevelStore implements MetadataStore {
   readonly #path: string
-  readonly #database: Database
+  readonly #entries: Database
+  readonly #end: Database
   #count = 0
   /** CRC of the last value. */
   #lastLink = 0
 
-  constructor(path: string, database: Database) {
+  constructor(path: string, entries: Database, end: Database) {
     this.#path = path
-    this.#database = database
+    this.#entries = entries
+    this.#end = end
   }
 
   async load(): Promise<Buffer[]> {
+    const end = await this.#readEnd()
     const entries: Buffer[] = []
     let link = 0
     try {
-      for await (const [key, value] of this.#database.iterator()) {
+      for await (const [key, value] of this.#entries.iterator()) {
         if (key !== keyOf(entries.length)) throw this.#damaged(`entry ${entries.length} is missing`)
         const isSound = value.length >= LINK_BYTES && crc32c(value, 4) === value.readUInt32BE(0) && value.readUInt32BE(4) === link
         if (!isSound) throw this.#damaged(`entry ${entries.length} is damaged`)
         link = value.readUInt32BE(0)
         entries.push(value.subarray(LINK_BYTES))
+        if (entries.length === end.count && link !== end.link) throw this.#damaged(`entry ${end.count - 1} is not the one that was written`)
       }
     } catch (error) {
       throw TidemarkError.is(error) ? error : this.#damaged(`entry ${entries.length} cannot be read`, error)
     }
+    if (entries.length < end.count) throw this.#damaged(`it ends behind ${entries.length} entries, ${end.count} were written`)
     this.#count = entries.length
     this.#lastLink = link
     return entries
@@ -81,13 +85,26 @@ class LevelStore implements MetadataStore {
       value.writeUInt32BE(link, 0)
       return { type: 'put' as const, key: keyOf(offset + index), value }
     })
-    await this.#database.batch(operations, { sync: true })
+    await this.#entries.batch(operations, { sync: true })
+    await this.#end.put(END_KEY, endOf(offset + entries.length, link), { sync: true })
     this.#count += entries.length
     this.#lastLink = link
   }
 
-  close(): Promise<void> {
-    return this.#database.close()
+  async close(): Promise<void> {
+    await Promise.all([this.#entries.close(), this.#end.close()])
+  }
+
+  async #readEnd(): Promise<{ readonly count: number; readonly link: number }> {
+    let value: Buffer | undefined
+    try {
+      value = await this.#end.get(END_KEY)
+    } catch (error) {
+      throw this.#damaged('the record of where it ends cannot be read', error)
+    }
+    if (value === undefined) return { count: 0, link: 0 }
+    if (value.length !== END_BYTES) throw this.#damaged('the record of where it ends is damaged')
+    return { count: value.readUIntBE(0, 6), link: value.readUInt32BE(6) }
   }
 
   #damaged(what: string, cause?: unknown): TidemarkError {
@@ -95,6 +112,23 @@ class LevelStore implements MetadataStore {
       'CORRUPT_LOG',
       `the metadata in ${this.#path} cannot be trusted: ${what}. Nothing was changed; restore the directory from a backup`,
       { cause },
+    )
+  }
+}
+
+async function openDatabase(path: string): Promise<Database> {
+  // Native code: loaded by those who need it only.
+  const { Level } = await import('level')
+  const database: Database = new Level(path, { keyEncoding: 'utf8', valueEncoding: 'buffer' })
+  try {
+    await database.open()
+    return database
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+    throw new TidemarkError(
+      codeOf(cause),
+      `the metadata in ${path} cannot be opened: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause: error },
     )
   }
 }
@@ -107,4 +141,11 @@ function codeOf(error: unknown): ErrorCode {
 
 function keyOf(offset: number): string {
   return offset.toString(16).padStart(16, '0')
+}
+
+function endOf(count: number, link: number): Buffer {
+  const value = Buffer.allocUnsafe(END_BYTES)
+  value.writeUIntBE(count, 0, 6)
+  value.writeUInt32BE(link, 6)
+  return value
 }

@@ -38,7 +38,11 @@ export function createTopics(image: MetadataImage, request: CreateTopicsRequest,
     'topic',
     request.topics.map(({ name }) => name),
   )
-  const taken = new Map([...image.topics.keys()].map((name) => [topicCollisionKey(name), name]))
+  const taken = new Map<string, string>()
+  // Names without dot and underscore collide with nothing but themselves: the common case looks at no other topic.
+  if (request.topics.some(({ name }) => /[._]/.test(name))) {
+    for (const name of image.topics.keys()) taken.set(topicCollisionKey(name), name)
+  }
   const topics = request.topics.map((wanted) =>
     decideEntry<CreateTopicResult>(
       () => {
