@@ -20,12 +20,15 @@ export interface RunOptions {
   readonly input?: string
 }
 
+/** Longer than any step takes: what hangs is ended and told, before the test's own time is over. */
+const STEP_TIMEOUT_MS = 200_000
+
 /** Runs a program to its end, whatever that is. */
 export function run(file: string, args: readonly string[], { cwd, env = userEnvironment(), input = '' }: RunOptions): Promise<Finished> {
   return new Promise((resolve) => {
-    const child = execFile(file, [...args], { cwd, env, maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+    const child = execFile(file, [...args], { cwd, env, maxBuffer: 1 << 26, timeout: STEP_TIMEOUT_MS }, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 1
-      resolve({ code, stdout, stderr: error !== null && stderr === '' ? error.message : stderr })
+      resolve({ code, stdout, stderr: error?.killed === true ? `${stderr}ended after ${STEP_TIMEOUT_MS} ms` : stderr })
     })
     child.stdin?.end(input)
   })
@@ -38,9 +41,11 @@ export async function runOk(file: string, args: readonly string[], options: RunO
   return done
 }
 
-/** The environment of a user's shell: without what npm, vitest and the bootstrap put into ours. */
+/** The environment of a user's shell: without what npm, vitest and the bootstrap put into ours, with how the registry is reached. */
 export function userEnvironment(): NodeJS.ProcessEnv {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(npm_|VITEST|NODE_|INIT_CWD$|TEST$|PATH$|TIDEMARK_)/.test(name))
+  const ours = /^(npm_|VITEST|TIDEMARK_|(INIT_CWD|NODE_ENV|NODE_OPTIONS|NODE_CHANNEL_FD|NODE|TEST|PATH)$)/
+  const reachesRegistry = /^npm_config_(registry|ca|cafile|strict_ssl|proxy|https_proxy|noproxy|cache|userconfig|globalconfig)$/
+  const inherited = Object.entries(process.env).filter(([name]) => reachesRegistry.test(name) || !ours.test(name))
   return { ...Object.fromEntries(inherited), PATH: pathOutside().join(delimiter) }
 }
 
