@@ -57,11 +57,19 @@ export function json<T = unknown>(schema?: StandardSchema<T>): Codec<T> {
   }
 }
 
-/** A topic whose records have these types. Codecs: `'string'`, `'bytes'`, `json(...)` or your own. */
-export function topic<K = Buffer, V = Buffer>(
+type CodecOption = Codec<unknown> | 'string' | 'bytes'
+
+/** The type of the keys or values that a codec reads and writes. */
+type TypeOf<C extends CodecOption> = C extends Codec<infer T> ? T : C extends 'string' ? string : Buffer
+
+/** A topic whose records have the types of these codecs: `'string'`, `'bytes'` (default), `json(...)` or your own. */
+export function topic<K extends CodecOption = 'bytes', V extends CodecOption = 'bytes'>(
   name: string,
-  codecs: { readonly key?: CodecLike<K>; readonly value?: CodecLike<V> } = {},
-): TopicRef<K, V> {
+  codecs?: { readonly key?: K; readonly value?: V },
+): TopicRef<TypeOf<K>, TypeOf<V>>
+/** The same with the types named: `topic<string, Order>('orders', ...)`. */
+export function topic<K, V>(name: string, codecs: { readonly key?: CodecLike<K>; readonly value?: CodecLike<V> }): TopicRef<K, V>
+export function topic<K, V>(name: string, codecs: { readonly key?: CodecLike<K>; readonly value?: CodecLike<V> } = {}): TopicRef<K, V> {
   return { name, key: codecOf(codecs.key), value: codecOf(codecs.value) }
 }
 
