@@ -11,6 +11,7 @@ import { defaultNodeConfig, type Limits, type NodeConfig } from '../broker/confi
 import { type MetadataStore, memoryMetadata, type RunningNode, startNode } from '../broker/server.ts'
 import { connect, type Tidemark } from '../client/connect.ts'
 import type { ConnectOptions } from '../client/types.ts'
+import { TidemarkError } from '../protocol/errors.ts'
 import { nodeRuntime, silentLog } from '../runtime/node.ts'
 import type { Log, Runtime } from '../runtime/runtime.ts'
 import { MemoryFiles } from './memory-files.ts'
@@ -134,7 +135,7 @@ class EmbeddedNode implements TestTidemark {
   }
 
   get #running(): RunningNode {
-    if (this.#node === undefined) throw new Error('the node is closed')
+    if (this.#node === undefined) throw new TidemarkError('CLOSED', 'the node is closed')
     return this.#node
   }
 }
