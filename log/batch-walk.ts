@@ -1,7 +1,14 @@
 /**
  * Follows the batches that lie back to back in bytes read from a segment, trusting none of them.
  */
-import { BATCH_HEADER_BYTES, batchSizeAt, isChecksumRight, readBaseOffset, readLastOffset, readLastOffsetDelta } from '../protocol/batch-header.ts'
+import {
+  BATCH_HEADER_BYTES,
+  batchSizeAt,
+  isChecksumRight,
+  readBaseOffset,
+  readLastOffset,
+  readLastOffsetDelta,
+} from '../protocol/batch-header.ts'
 import { TOPIC_SETTINGS } from '../protocol/topic-config.ts'
 
 /** A batch that claims more than any topic accepts is damage. */
@@ -37,9 +44,11 @@ export function stepAt(chunk: Buffer, at: number, fileBytesLeft: number, nextOff
     if (sizeBytes > fileBytesLeft) return { kind: 'damaged', what: `a batch claims ${sizeBytes} bytes, the file has ${fileBytesLeft} left` }
     if (chunk[at + MAGIC_AT] !== MAGIC) return { kind: 'damaged', what: `record format ${chunk[at + MAGIC_AT]} instead of ${MAGIC}` }
     const baseOffset = readBaseOffset(chunk, at)
-    if (baseOffset < nextOffset || readLastOffsetDelta(chunk, at) < 0) return { kind: 'damaged', what: `offsets ${baseOffset} to ${readLastOffset(chunk, at)} where ${nextOffset} or more is expected` }
+    if (baseOffset < nextOffset || readLastOffsetDelta(chunk, at) < 0)
+      return { kind: 'damaged', what: `offsets ${baseOffset} to ${readLastOffset(chunk, at)} where ${nextOffset} or more is expected` }
     if (sizeBytes > chunk.length - at) return { kind: 'short', neededBytes: sizeBytes }
-    if (checkCrc && !isChecksumRight(chunk, at)) return { kind: 'damaged', what: `the checksum of the batch at offset ${baseOffset} is wrong` }
+    if (checkCrc && !isChecksumRight(chunk, at))
+      return { kind: 'damaged', what: `the checksum of the batch at offset ${baseOffset} is wrong` }
     return { kind: 'batch', sizeBytes }
   } catch (error) {
     return { kind: 'damaged', what: error instanceof Error ? error.message : String(error) }
@@ -58,7 +67,7 @@ export interface Wanted {
 
 /** What a chunk had of what is wanted. `more`: nothing yet; go on at `position` with a chunk of at least `neededBytes`. */
 export type Cut =
-  | { readonly kind: 'found'; readonly batches: Buffer }
+  | { readonly kind: 'found'; readonly batches: Buffer; readonly endPosition: number; readonly nextOffset: number }
   | { readonly kind: 'none' }
   | { readonly kind: 'more'; readonly position: number; readonly neededBytes: number; readonly nextOffset: number }
   | { readonly kind: 'damaged'; readonly damage: Damage }
@@ -86,10 +95,11 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
     nextOffset = lastOffset + 1
     at += step.sizeBytes
     // A chunk that ends with a batch: ask for the header of the next.
-    if (at === chunk.length && start < 0 && position + at < fileBytes) return { kind: 'more', position: position + at, neededBytes: BATCH_HEADER_BYTES, nextOffset }
+    if (at === chunk.length && start < 0 && position + at < fileBytes)
+      return { kind: 'more', position: position + at, neededBytes: BATCH_HEADER_BYTES, nextOffset }
     if (at === chunk.length) break
   }
-  return start < 0 ? { kind: 'none' } : { kind: 'found', batches: chunk.subarray(start, at) }
+  return start < 0 ? { kind: 'none' } : { kind: 'found', batches: chunk.subarray(start, at), endPosition: position + at, nextOffset }
 }
 
 function largestBatchBytes(): number {

@@ -40,7 +40,9 @@ export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
     isCount(logStartOffset) &&
     isCount(recoveryOffset) &&
     isCount(activeSinceMs) &&
-    segments.every((mark, at) => mark !== undefined && mark.baseOffset > (segments[at - 1]?.baseOffset ?? -1) && mark.baseOffset <= recoveryOffset)
+    segments.every(
+      (mark, at) => mark !== undefined && mark.baseOffset > (segments[at - 1]?.baseOffset ?? -1) && mark.baseOffset <= recoveryOffset,
+    )
   if (!isSound) {
     throw new TidemarkError(
       'CORRUPT_LOG',

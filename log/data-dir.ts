@@ -167,7 +167,12 @@ export class DataDir {
    * Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when the directory
    * is another topic's, `CORRUPT_LOG` when durable data is damaged.
    */
-  async openLog(options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig }): Promise<PartitionLog> {
+  async openLog(options: {
+    readonly topic: string
+    readonly topicId: string
+    readonly partition: number
+    readonly config: TopicConfig
+  }): Promise<PartitionLog> {
     const name = partitionDirectoryName(options.topic, options.partition)
     invariant(!this.#claimed.has(name), 'a log is opened once')
     this.#claimed.add(name)
@@ -181,7 +186,10 @@ export class DataDir {
     }
   }
 
-  async #openLog(name: string, options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig }): Promise<PartitionLog> {
+  async #openLog(
+    name: string,
+    options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig },
+  ): Promise<PartitionLog> {
     const { topic, topicId, partition, config } = options
     const directory = this.#directoryOf(name)
     await this.#claimDirectory(directory, options)
@@ -280,7 +288,8 @@ export class DataDir {
     const content = await readSmallFile(this.#runtime.files, path)
     if (content === undefined) return undefined
     const { version, clusterId, nodeId, directoryId } = parseJsonFile(content, path)
-    if (version !== FORMAT_VERSION) throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
+    if (version !== FORMAT_VERSION)
+      throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
     if (typeof clusterId !== 'string' || !isUuid(clusterId) || typeof directoryId !== 'string' || typeof nodeId !== 'number') {
       throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
     }
@@ -288,16 +297,27 @@ export class DataDir {
   }
 
   /** Makes the directory of a partition, or checks that it is the one meant. */
-  async #claimDirectory(directory: string, wanted: { readonly topic: string; readonly topicId: string; readonly partition: number }): Promise<void> {
+  async #claimDirectory(
+    directory: string,
+    wanted: { readonly topic: string; readonly topicId: string; readonly partition: number },
+  ): Promise<void> {
     const { files } = this.#runtime
     const present = await this.#readPartitionFile(directory)
     if (present === undefined) {
       await files.makeDirectory(directory)
       const names = await files.list(directory)
       if (names.some((name) => name.endsWith(LOG_SUFFIX))) {
-        throw new TidemarkError('DATA_DIR_INVALID', `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`)
+        throw new TidemarkError(
+          'DATA_DIR_INVALID',
+          `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`,
+        )
       }
-      await writeFileAtomic(files, directory, PARTITION_FILE, jsonFile({ version: FORMAT_VERSION, topic: wanted.topic, partition: wanted.partition, topicId: wanted.topicId }))
+      await writeFileAtomic(
+        files,
+        directory,
+        PARTITION_FILE,
+        jsonFile({ version: FORMAT_VERSION, topic: wanted.topic, partition: wanted.partition, topicId: wanted.topicId }),
+      )
       await files.syncDirectory(`${this.path}/${TOPICS_DIRECTORY}`)
       return
     }
@@ -314,7 +334,8 @@ export class DataDir {
     const content = await readSmallFile(this.#runtime.files, path)
     if (content === undefined) return undefined
     const { topic, partition, topicId } = parseJsonFile(content, path)
-    if (typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string') throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
+    if (typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string')
+      throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
     return { topic, partition, topicId }
   }
 
@@ -350,7 +371,11 @@ export class DataDir {
     this.#toCheckpoint.clear()
     const checkpoint = async (log: PartitionLog): Promise<void> => {
       if (this.#closing !== undefined || this.#health.failure !== undefined || !log.isCheckpointDue) return
-      await log.checkpoint().catch((error: unknown) => this.#runtime.log.warn('checkpoint.failed', { directory: log.directory, error: TidemarkError.from(error).message }))
+      await log
+        .checkpoint()
+        .catch((error: unknown) =>
+          this.#runtime.log.warn('checkpoint.failed', { directory: log.directory, error: TidemarkError.from(error).message }),
+        )
     }
     this.#background = this.#background.then(() => inGroups(due, BACKGROUND_CONCURRENCY, checkpoint))
   }
@@ -403,7 +428,8 @@ async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     const message = error instanceof Error ? error.message : String(error)
     if (code === 'ELOCKED') throw new TidemarkError('DATA_DIR_LOCKED', `${path} is in use: ${message}`, { cause: error })
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw new TidemarkError('DISK_FULL', `${path}: ${message}`, { cause: error, outcome: 'failed' })
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new TidemarkError('DISK_FULL', `${path}: ${message}`, { cause: error, outcome: 'failed' })
     if (code === undefined) throw error
     throw new TidemarkError('DATA_DIR_INVALID', `${path}: ${message}`, { cause: error })
   }

@@ -245,7 +245,10 @@ export class GroupCommit {
         this.#unflushedBytes -= bytes
         this.#releaseWaiters()
         this.#owner.synced()
-      } while (this.#flushedOffset < this.#writtenOffset && (this.#owner.syncsAtOnce || this.#flushWaiters.length > 0 || this.#unflushedBytes > BACKGROUND_FLUSH_BYTES))
+      } while (
+        this.#flushedOffset < this.#writtenOffset &&
+        (this.#owner.syncsAtOnce || this.#flushWaiters.length > 0 || this.#unflushedBytes > BACKGROUND_FLUSH_BYTES)
+      )
     } catch (error) {
       this.#owner.syncFailed(error)
     }

@@ -1,5 +1,11 @@
 /** Indexes of sealed segments that were needed lately, bounded in bytes over the whole data directory. */
-import type { SegmentIndexes } from './segment.ts'
+import type { OffsetIndex } from './offset-index.ts'
+import type { TimeIndex } from './time-index.ts'
+
+export interface SegmentIndexes {
+  readonly offsets: OffsetIndex
+  readonly times: TimeIndex
+}
 
 export class IndexCache {
   readonly #maxBytes: number

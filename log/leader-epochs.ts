@@ -49,7 +49,11 @@ export class LeaderEpochs {
   }
 
   serialize(): Buffer {
-    const lines = [String(VERSION), String(this.#entries.length), ...this.#entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}`)]
+    const lines = [
+      String(VERSION),
+      String(this.#entries.length),
+      ...this.#entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}`),
+    ]
     return Buffer.from(`${lines.join('\n')}\n`)
   }
 
@@ -64,7 +68,9 @@ export class LeaderEpochs {
       version === String(VERSION) &&
       count === String(entries.length) &&
       lines.at(-1) === '' &&
-      entries.every((entry, at) => Number.isSafeInteger(entry.epoch) && Number.isSafeInteger(entry.startOffset) && isAfter(entry, entries[at - 1]))
+      entries.every(
+        (entry, at) => Number.isSafeInteger(entry.epoch) && Number.isSafeInteger(entry.startOffset) && isAfter(entry, entries[at - 1]),
+      )
     return isSound ? new LeaderEpochs(entries) : undefined
   }
 

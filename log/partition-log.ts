@@ -23,18 +23,16 @@ import { TidemarkError } from '../protocol/errors.ts'
 import { OFFSET_MAX } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
-import type { Runtime } from '../runtime/runtime.ts'
-import { type DirectoryHealth, isDiskBroken, isDiskFull } from './directory-health.ts'
+import { isDiskBroken, isDiskFull } from './directory-health.ts'
 import { type CommitOwner, GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import type { ProducerBatch, ProducerState } from './producer-state.ts'
 import type { RecoveredLog } from './recovery.ts'
 import { expiredSegmentCount } from './retention.ts'
-import { RELATIVE_OFFSET_MAX, type Segment, type SegmentParts } from './segment.ts'
+import { RELATIVE_OFFSET_MAX, type Segment } from './segment.ts'
 import type { CachedBatch, LogTail } from './tail-cache.ts'
 import { findMaxTimestamp, findTimestamp, type TimedOffset } from './time-lookup.ts'
-import type { Trash } from './trash.ts'
-import { LogUpkeep } from './upkeep.ts'
+import { LogUpkeep, type UpkeepParts } from './upkeep.ts'
 
 /** After so many bytes a checkpoint is made, so that recovery walks no more than about this. */
 const CHECKPOINT_EVERY_BYTES = 64 * 1024 * 1024
@@ -65,11 +63,8 @@ export interface LogDescription {
 }
 
 /** What a log needs of its data directory. */
-export interface LogParts extends SegmentParts {
-  readonly runtime: Runtime
-  readonly health: DirectoryHealth
+export interface LogParts extends UpkeepParts {
   readonly tail: LogTail
-  readonly trash: Trash
   /** Asks to be flushed within a second, and checkpointed some time later. */
   readonly noteDirty: (log: PartitionLog) => void
 }
@@ -105,7 +100,11 @@ export class PartitionLog implements CommitOwner {
     this.directory = identity.directory
     this.#config = config
     this.#upkeep = new LogUpkeep(parts, identity.directory, recovered)
-    this.#commit = new GroupCommit(this, { clock: parts.runtime.clock, timers: parts.runtime.timers, health: parts.health }, recovered.logEndOffset)
+    this.#commit = new GroupCommit(
+      this,
+      { clock: parts.runtime.clock, timers: parts.runtime.timers, health: parts.health },
+      recovered.logEndOffset,
+    )
     this.#producers = recovered.producers
     this.#epochs = recovered.epochs
     this.#logEndOffset = recovered.logEndOffset
@@ -420,7 +419,11 @@ export class PartitionLog implements CommitOwner {
   #checkBatch(batch: Buffer, nowMs: number): void {
     const { maxMessageBytes, timestampAfterMaxMs, timestampType } = this.#config
     if (batch.length > maxMessageBytes) {
-      throw new TidemarkError('RECORD_TOO_LARGE', `a batch of ${batch.length} bytes is larger than max.message.bytes of ${this.topic} (${maxMessageBytes})`, { outcome: 'failed' })
+      throw new TidemarkError(
+        'RECORD_TOO_LARGE',
+        `a batch of ${batch.length} bytes is larger than max.message.bytes of ${this.topic} (${maxMessageBytes})`,
+        { outcome: 'failed' },
+      )
     }
     const timestampMaxMs = timestampType === 'append' ? Number.POSITIVE_INFINITY : nowMs + timestampAfterMaxMs
     validateProducedBatch(batch, { timestampMaxMs })
@@ -428,7 +431,10 @@ export class PartitionLog implements CommitOwner {
 
   #checkOffset(offset: number): void {
     if (offset >= this.logStartOffset && offset <= this.#logEndOffset) return
-    throw new TidemarkError('OFFSET_OUT_OF_RANGE', `offset ${offset} of ${this.topic}-${this.partition} is outside ${this.logStartOffset} to ${this.#logEndOffset}`)
+    throw new TidemarkError(
+      'OFFSET_OUT_OF_RANGE',
+      `offset ${offset} of ${this.topic}-${this.partition} is outside ${this.logStartOffset} to ${this.#logEndOffset}`,
+    )
   }
 
   async #readFromDisk(wanted: { readonly offset: number; readonly maxBytes: number; readonly endOffset: number }): Promise<Buffer[]> {
@@ -442,14 +448,22 @@ export class PartitionLog implements CommitOwner {
     } catch (error) {
       throw this.#asStorageError(error)
     }
-    if (next !== undefined && next.baseOffset <= wanted.endOffset) throw new TidemarkError('CORRUPT_LOG', `${segment.path} ends before offset ${wanted.offset}, the next segment begins at ${next.baseOffset}`)
+    if (next !== undefined && next.baseOffset <= wanted.endOffset)
+      throw new TidemarkError(
+        'CORRUPT_LOG',
+        `${segment.path} ends before offset ${wanted.offset}, the next segment begins at ${next.baseOffset}`,
+      )
     return []
   }
 
-  async #inTime<T>(endOffset: number, find: (range: { readonly startOffset: number; readonly endOffset: number }) => Promise<T>): Promise<T> {
+  async #inTime<T>(
+    endOffset: number,
+    find: (range: { readonly startOffset: number; readonly endOffset: number }) => Promise<T>,
+  ): Promise<T> {
     try {
       // With durability none readers may see what is not written yet; look-ups go through the files.
-      if (this.writtenOffset < Math.min(endOffset, this.#logEndOffset)) await this.#commit.whenFlushed(Math.min(endOffset, this.#logEndOffset))
+      if (this.writtenOffset < Math.min(endOffset, this.#logEndOffset))
+        await this.#commit.whenFlushed(Math.min(endOffset, this.#logEndOffset))
       return await find({ startOffset: this.logStartOffset, endOffset: Math.min(endOffset, this.writtenOffset) })
     } catch (error) {
       throw this.#asStorageError(error)

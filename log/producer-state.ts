@@ -64,12 +64,16 @@ export class ProducerState {
     }
     if (batch.epoch > last.epoch) {
       if (batch.baseSequence === 0) return undefined
-      throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} starts epoch ${batch.epoch} with sequence ${batch.baseSequence}, expected 0`)
+      throw refused(
+        'OUT_OF_ORDER_SEQUENCE',
+        `producer ${batch.producerId} starts epoch ${batch.epoch} with sequence ${batch.baseSequence}, expected 0`,
+      )
     }
     const expected = sequenceAfter(last.lastSequence, 1)
     if (batch.baseSequence === expected) return undefined
     const lastSequence = sequenceAfter(batch.baseSequence, batch.recordCount - 1)
-    const isSame = (one: SeenBatch): boolean => one.epoch === batch.epoch && one.baseSequence === batch.baseSequence && one.lastSequence === lastSequence
+    const isSame = (one: SeenBatch): boolean =>
+      one.epoch === batch.epoch && one.baseSequence === batch.baseSequence && one.lastSequence === lastSequence
     const seen = producer.batches.slice(-DUPLICATE_WINDOW).find(isSame)
     if (seen !== undefined) return seen
     throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} sent sequence ${batch.baseSequence}, expected ${expected}`)
@@ -95,7 +99,8 @@ export class ProducerState {
     }
     producer.lastSeenMs = nowMs
     producer.batches.push(seen)
-    while (producer.batches.length > DUPLICATE_WINDOW && (producer.batches[DUPLICATE_WINDOW] as SeenBatch).lastOffset < writtenOffset) producer.batches.shift()
+    while (producer.batches.length > DUPLICATE_WINDOW && (producer.batches[DUPLICATE_WINDOW] as SeenBatch).lastOffset < writtenOffset)
+      producer.batches.shift()
     // To the end of the map: last used.
     this.#producers.delete(batch.producerId)
     this.#producers.set(batch.producerId, producer)
@@ -143,7 +148,8 @@ export class ProducerState {
 
   /** Undefined when the bytes are not a sound snapshot: the state is then rebuilt from an older one, or the log. */
   static parse(content: Buffer): ProducerState | undefined {
-    if (content.length < HEADER_BYTES || content.readInt16BE(0) !== VERSION || content.readUInt32BE(2) !== crc32c(content, 6)) return undefined
+    if (content.length < HEADER_BYTES || content.readInt16BE(0) !== VERSION || content.readUInt32BE(2) !== crc32c(content, 6))
+      return undefined
     const state = new ProducerState()
     const producerCount = content.readInt32BE(6)
     let at = HEADER_BYTES

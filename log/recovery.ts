@@ -7,7 +7,15 @@
  * checkpoint is synced before anyone sees it, because the kernel may only have had it in memory. Recovering
  * twice gives the same log.
  */
-import { readBaseOffset, readBaseSequence, readLastOffset, readLeaderEpoch, readProducerEpoch, readProducerId, readRecordCount } from '../protocol/batch-header.ts'
+import {
+  readBaseOffset,
+  readBaseSequence,
+  readLastOffset,
+  readLeaderEpoch,
+  readProducerEpoch,
+  readProducerId,
+  readRecordCount,
+} from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { isTemporary, readSmallFile } from './atomic-file.ts'
@@ -48,13 +56,20 @@ export async function recoverLog(parts: SegmentParts, options: RecoveryOptions):
   const epochs = await readEpochs(parts, directory, start.recoveryOffset)
   const snapshot = await readSnapshot(parts, directory, start.recoveryOffset)
   const isRebuilt = start.segments.length > 0 && (epochs === undefined || snapshot === undefined)
-  const replay = isRebuilt ? new Replay(new LeaderEpochs(), new ProducerState(), nowMs) : new Replay(epochs ?? new LeaderEpochs(), snapshot ?? new ProducerState(), nowMs)
+  const replay = isRebuilt
+    ? new Replay(new LeaderEpochs(), new ProducerState(), nowMs)
+    : new Replay(epochs ?? new LeaderEpochs(), snapshot ?? new ProducerState(), nowMs)
   if (isRebuilt) {
-    options.log.warn('partition.state-rebuilt', { directory, isEpochsMissing: epochs === undefined, isSnapshotMissing: snapshot === undefined })
+    options.log.warn('partition.state-rebuilt', {
+      directory,
+      isEpochsMissing: epochs === undefined,
+      isSnapshotMissing: snapshot === undefined,
+    })
     await replayDurablePart(segments, start, replay)
   }
   const tail = await recoverTail(segments, start, replay, options)
-  if (tail.endOffset < start.logStartOffset) throw damaged(`${directory} ends at offset ${tail.endOffset}, before its start ${start.logStartOffset}`)
+  if (tail.endOffset < start.logStartOffset)
+    throw damaged(`${directory} ends at offset ${tail.endOffset}, before its start ${start.logStartOffset}`)
   replay.epochs.truncateFromStart(start.logStartOffset)
   return {
     segments: tail.segments,
@@ -84,7 +99,12 @@ class Replay {
     this.epochs.assign(readLeaderEpoch(batch), baseOffset)
     const producerId = readProducerId(batch)
     if (producerId < 0) return
-    const producer = { producerId, epoch: readProducerEpoch(batch), baseSequence: readBaseSequence(batch), recordCount: readRecordCount(batch) }
+    const producer = {
+      producerId,
+      epoch: readProducerEpoch(batch),
+      baseSequence: readBaseSequence(batch),
+      recordCount: readRecordCount(batch),
+    }
     this.producers.update(producer, baseOffset, this.#nowMs, readLastOffset(batch) + 1)
   }
 }
@@ -103,11 +123,17 @@ function withoutCheckpoint(names: readonly string[]): Checkpoint {
 }
 
 /** The segments the checkpoint names, which must be there, and those begun after it. All other files of segments are strays. */
-async function findSegments(parts: SegmentParts, directory: string, names: readonly string[], start: Checkpoint): Promise<{ segments: Segment[]; strays: string[] }> {
+async function findSegments(
+  parts: SegmentParts,
+  directory: string,
+  names: readonly string[],
+  start: Checkpoint,
+): Promise<{ segments: Segment[]; strays: string[] }> {
   const sizes = new Map(start.segments.map(({ baseOffset, sizeBytes }) => [baseOffset, sizeBytes]))
   const present = new Set(names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []))
   const missing = start.segments.find(({ baseOffset }) => !present.has(baseOffset))
-  if (missing !== undefined) throw damaged(`${directory}/${offsetName(missing.baseOffset, LOG_SUFFIX)} is missing, ${missing.sizeBytes} bytes of it were durable`)
+  if (missing !== undefined)
+    throw damaged(`${directory}/${offsetName(missing.baseOffset, LOG_SUFFIX)} is missing, ${missing.sizeBytes} bytes of it were durable`)
   const isKept = (base: number): boolean => sizes.has(base) || base >= start.recoveryOffset
   const bases = [...present].filter(isKept).sort((a, b) => a - b)
   const segments = await Promise.all(
@@ -139,7 +165,12 @@ interface RecoveredTail {
 }
 
 /** Walks everything beyond the checkpoint. A segment was durable as a whole before the next was begun, so only the last may be cut. */
-async function recoverTail(segments: readonly Segment[], start: Checkpoint, replay: Replay, options: RecoveryOptions): Promise<RecoveredTail> {
+async function recoverTail(
+  segments: readonly Segment[],
+  start: Checkpoint,
+  replay: Replay,
+  options: RecoveryOptions,
+): Promise<RecoveredTail> {
   const vouched = start.segments.at(-1)
   const firstAt = segments.findIndex((segment) => segment.baseOffset >= (vouched?.baseOffset ?? 0))
   if (firstAt < 0) return { segments: [...segments], dropped: [], endOffset: start.recoveryOffset, isDirty: false }
@@ -187,8 +218,15 @@ async function recoverSegment(
     return true
   })
   const damage = end.damage ?? gap
-  if (damage !== undefined && !isLast) throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
-  if (damage !== undefined) options.log.warn('segment.tail-cut', { path: segment.path, position: end.position, cutBytes: fileBytes - end.position, reason: damage.what })
+  if (damage !== undefined && !isLast)
+    throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
+  if (damage !== undefined)
+    options.log.warn('segment.tail-cut', {
+      path: segment.path,
+      position: end.position,
+      cutBytes: fileBytes - end.position,
+      reason: damage.what,
+    })
   await makeTailDurable(segment, end.position, fileBytes)
   if (!isLast) await segment.writeIndexes()
   return { endOffset: expected, isChanged: true }

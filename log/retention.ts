@@ -28,7 +28,11 @@ export async function expiredSegmentCount(
   return count
 }
 
-async function isTooOld(segment: Segment, config: Pick<TopicConfig, 'retentionMs' | 'indexIntervalBytes'>, nowMs: number): Promise<boolean> {
+async function isTooOld(
+  segment: Segment,
+  config: Pick<TopicConfig, 'retentionMs' | 'indexIntervalBytes'>,
+  nowMs: number,
+): Promise<boolean> {
   if (config.retentionMs === Number.POSITIVE_INFINITY) return false
   if (segment.maxTimestamp === undefined) await segment.indexes(config.indexIntervalBytes)
   return nowMs - (segment.maxTimestamp ?? nowMs) > config.retentionMs

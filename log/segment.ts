@@ -12,7 +12,7 @@ import { readSmallFile } from './atomic-file.ts'
 import { cutBatches, type Damage, stepAt, type Wanted } from './batch-walk.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
-import type { IndexCache } from './index-cache.ts'
+import type { IndexCache, SegmentIndexes } from './index-cache.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { TimeIndex } from './time-index.ts'
 
@@ -25,10 +25,8 @@ const SCAN_CHUNK_BYTES = 1024 * 1024
 /** Read beyond what was asked for: the index points at most this far before the batch that holds the first offset, mostly. */
 const READ_SLACK_BYTES = 8 * 1024
 
-export interface SegmentIndexes {
-  readonly offsets: OffsetIndex
-  readonly times: TimeIndex
-}
+/** Readers of one segment that are followed from read to read. */
+const READ_ENDS_MAX = 16
 
 /** What a segment needs of its data directory. */
 export interface SegmentParts {
@@ -70,6 +68,8 @@ export class Segment {
   #bytesSinceIndexEntry = 0
   /** The indexes were made from the log by this process: what a read finds wrong is the log's fault. */
   #isIndexRebuilt = false
+  /** Where the latest reads ended, so that who reads on need not ask the index, which points a batch too far back. */
+  #readEnds: { readonly offset: number; readonly position: number }[] | undefined
   /** Found when the indexes were to be made again; every look-up that needs them reports it. */
   #damage: TidemarkError | undefined
 
@@ -153,7 +153,10 @@ export class Segment {
   /** From the files, or from the log when they are missing or cannot be right. */
   async loadIndexes(intervalBytes: number): Promise<SegmentIndexes> {
     const { files } = this.#parts
-    const [offsetBytes, timeBytes] = await Promise.all([readSmallFile(files, this.pathOf(OFFSET_INDEX_SUFFIX)), readSmallFile(files, this.pathOf(TIME_INDEX_SUFFIX))])
+    const [offsetBytes, timeBytes] = await Promise.all([
+      readSmallFile(files, this.pathOf(OFFSET_INDEX_SUFFIX)),
+      readSmallFile(files, this.pathOf(TIME_INDEX_SUFFIX)),
+    ])
     const offsets = offsetBytes && OffsetIndex.parse(offsetBytes, this.sizeBytes)
     const times = timeBytes && TimeIndex.parse(timeBytes)
     // A log that is not empty has a largest timestamp.
@@ -166,8 +169,8 @@ export class Segment {
    * there are none. Throws `CORRUPT_LOG` when lengths or offsets cannot be right; checksums are left to the reader.
    */
   async read(wanted: Wanted, intervalBytes: number): Promise<Buffer | undefined> {
-    const { offsets } = await this.indexes(intervalBytes)
-    const found = await this.#readFrom(offsets.lookup(wanted.offset - this.baseOffset), wanted)
+    const position = this.#takeReadEnd(wanted.offset) ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
+    const found = await this.#readFrom(position, wanted)
     if (!isDamage(found) && !(found !== undefined && readBaseOffset(found) > wanted.offset)) return found
     if (this.active !== undefined || this.#isIndexRebuilt) {
       throw this.#damaged(isDamage(found) ? found : { position: 0, what: `offset ${wanted.offset} is missing` })
@@ -215,10 +218,13 @@ export class Segment {
     const scratch = new Segment(this.#parts, this.directory, this.baseOffset, 0)
     const indexes = { offsets: new OffsetIndex(), times: new TimeIndex() }
     scratch.activate(indexes)
-    const { damage } = await this.scan({ from: 0, to: this.sizeBytes, firstOffset: this.baseOffset, checkCrc: false }, (batch, position) => {
-      scratch.noteBatch(batch, position, intervalBytes, 0)
-      return true
-    })
+    const { damage } = await this.scan(
+      { from: 0, to: this.sizeBytes, firstOffset: this.baseOffset, checkCrc: false },
+      (batch, position) => {
+        scratch.noteBatch(batch, position, intervalBytes, 0)
+        return true
+      },
+    )
     if (damage !== undefined) {
       this.#damage = this.#damaged(damage)
       throw this.#damage
@@ -245,7 +251,10 @@ export class Segment {
         const chunk = await readChunk(lease, position, length)
         if (chunk.length < length) return { position: position + chunk.length, what: 'the file ends early' }
         const cut = cutBatches(chunk, position, fileBytes, nextOffset, wanted)
-        if (cut.kind === 'found') return cut.batches
+        if (cut.kind === 'found') {
+          this.#noteReadEnd(cut.nextOffset, cut.endPosition)
+          return cut.batches
+        }
         if (cut.kind === 'damaged') return cut.damage
         if (cut.kind === 'none') return undefined
         position = cut.position
@@ -256,6 +265,18 @@ export class Segment {
     } finally {
       lease.release()
     }
+  }
+
+  #noteReadEnd(offset: number, position: number): void {
+    this.#readEnds ??= []
+    if (this.#readEnds.length >= READ_ENDS_MAX) this.#readEnds.shift()
+    this.#readEnds.push({ offset, position })
+  }
+
+  /** Where the batch at `offset` begins, if the last read of someone ended there. */
+  #takeReadEnd(offset: number): number | undefined {
+    const at = this.#readEnds?.findIndex((end) => end.offset === offset) ?? -1
+    return at < 0 ? undefined : this.#readEnds?.splice(at, 1)[0]?.position
   }
 
   #damaged(damage: Damage): TidemarkError {

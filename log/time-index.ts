@@ -25,7 +25,10 @@ export class TimeIndex {
     if (bytes.length % ENTRY_BYTES !== 0) return undefined
     const index = new TimeIndex(bytes, bytes.length / ENTRY_BYTES)
     for (let at = 0; at < index.#count; at++) {
-      const isIncreasing = at === 0 ? index.#timestamp(0) >= 0 && index.#offset(0) >= 0 : index.#timestamp(at) > index.#timestamp(at - 1) && index.#offset(at) >= index.#offset(at - 1)
+      const isIncreasing =
+        at === 0
+          ? index.#timestamp(0) >= 0 && index.#offset(0) >= 0
+          : index.#timestamp(at) > index.#timestamp(at - 1) && index.#offset(at) >= index.#offset(at - 1)
       if (!isIncreasing) return undefined
     }
     return index

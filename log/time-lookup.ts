@@ -18,7 +18,12 @@ export interface OffsetRange {
 const STEP_BYTES = 128 * 1024
 
 /** The first record in the range whose timestamp is `timestampMs` or later. */
-export async function findTimestamp(segments: readonly Segment[], timestampMs: number, range: OffsetRange, intervalBytes: number): Promise<TimedOffset | undefined> {
+export async function findTimestamp(
+  segments: readonly Segment[],
+  timestampMs: number,
+  range: OffsetRange,
+  intervalBytes: number,
+): Promise<TimedOffset | undefined> {
   for (const segment of [...segments]) {
     if (segment.baseOffset >= range.endOffset) break
     const { times } = await segment.indexes(intervalBytes)
@@ -35,7 +40,11 @@ export async function findTimestamp(segments: readonly Segment[], timestampMs: n
 }
 
 /** The first of the records with the largest timestamp in the range. */
-export async function findMaxTimestamp(segments: readonly Segment[], range: OffsetRange, intervalBytes: number): Promise<TimedOffset | undefined> {
+export async function findMaxTimestamp(
+  segments: readonly Segment[],
+  range: OffsetRange,
+  intervalBytes: number,
+): Promise<TimedOffset | undefined> {
   let largest = -1
   for (const segment of [...segments]) {
     if (segment.baseOffset >= range.endOffset) break
@@ -52,7 +61,8 @@ async function scanForMax(segments: readonly Segment[], range: OffsetRange, inte
   for (const segment of [...segments]) {
     for await (const batch of batchesOf(segment, range, intervalBytes)) {
       if (readMaxTimestamp(batch) <= (best?.timestampMs ?? -1)) continue
-      for (const { offset, timestampMs } of await recordsIn(batch, range)) if (timestampMs > (best?.timestampMs ?? -1)) best = { offset, timestampMs }
+      for (const { offset, timestampMs } of await recordsIn(batch, range))
+        if (timestampMs > (best?.timestampMs ?? -1)) best = { offset, timestampMs }
     }
   }
   return best

@@ -5,20 +5,37 @@
  * survive a crash at any point; `docs/internals/storage.md` goes through them.
  */
 import { invariant } from '../runtime/invariant.ts'
+import type { Runtime } from '../runtime/runtime.ts'
 import { replaceFile, writeFileAtomic } from './atomic-file.ts'
 import { type Checkpoint, serializeCheckpoint } from './checkpoint.ts'
-import { isDiskFull } from './directory-health.ts'
-import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, offsetOfName, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX } from './file-names.ts'
+import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
+import {
+  CHECKPOINT_FILE,
+  DELETED_SUFFIX,
+  LEADER_EPOCHS_FILE,
+  LOG_SUFFIX,
+  OFFSET_INDEX_SUFFIX,
+  offsetName,
+  offsetOfName,
+  SNAPSHOT_SUFFIX,
+  TIME_INDEX_SUFFIX,
+} from './file-names.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
-import type { LogParts } from './partition-log.ts'
 import type { ProducerState } from './producer-state.ts'
 import { type RecoveredLog, takeUpIndexes } from './recovery.ts'
-import { Segment } from './segment.ts'
+import { Segment, type SegmentParts } from './segment.ts'
 import { TimeIndex } from './time-index.ts'
+import type { Trash } from './trash.ts'
+
+export interface UpkeepParts extends SegmentParts {
+  readonly runtime: Runtime
+  readonly health: DirectoryHealth
+  readonly trash: Trash
+}
 
 export class LogUpkeep {
-  readonly #parts: LogParts
+  readonly #parts: UpkeepParts
   readonly #directory: string
   readonly #segments: Segment[]
   readonly #producers: ProducerState
@@ -29,7 +46,7 @@ export class LogUpkeep {
   #isCheckpointDue: boolean
   #bytesSinceCheckpoint = 0
 
-  constructor(parts: LogParts, directory: string, recovered: RecoveredLog) {
+  constructor(parts: UpkeepParts, directory: string, recovered: RecoveredLog) {
     this.#parts = parts
     this.#directory = directory
     this.#segments = recovered.segments
@@ -119,10 +136,15 @@ export class LogUpkeep {
     for (const segment of gone) {
       segment.forgetFiles()
       for (const suffix of [LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) {
-        await this.#parts.trash.remove(segment.pathOf(suffix), `${segment.pathOf(suffix)}${DELETED_SUFFIX}`, this.#parts.health.isFull ? 0 : deleteDelayMs)
+        await this.#parts.trash.remove(
+          segment.pathOf(suffix),
+          `${segment.pathOf(suffix)}${DELETED_SUFFIX}`,
+          this.#parts.health.isFull ? 0 : deleteDelayMs,
+        )
       }
     }
-    if (gone.length > 0) this.#parts.runtime.log.info('segments.deleted', { directory: this.#directory, count: gone.length, logStartOffset: offset })
+    if (gone.length > 0)
+      this.#parts.runtime.log.info('segments.deleted', { directory: this.#directory, count: gone.length, logStartOffset: offset })
   }
 
   /**
@@ -138,7 +160,8 @@ export class LogUpkeep {
     } catch (error) {
       if (!isDiskFull(error) || gone.length === 0) throw error
       this.#parts.health.full(error)
-      for (const segment of gone) for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(segment.pathOf(suffix))
+      for (const segment of gone)
+        for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(segment.pathOf(suffix))
       await this.#writeCheckpoint(checkpoint)
     }
   }

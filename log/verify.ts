@@ -8,7 +8,18 @@ import type { Files } from '../runtime/runtime.ts'
 import { isTemporary, readSmallFile } from './atomic-file.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { dumpSegment } from './dump.ts'
-import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, offsetOfName, PARTITION_FILE, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX } from './file-names.ts'
+import {
+  CHECKPOINT_FILE,
+  DELETED_SUFFIX,
+  LEADER_EPOCHS_FILE,
+  LOG_SUFFIX,
+  OFFSET_INDEX_SUFFIX,
+  offsetName,
+  offsetOfName,
+  PARTITION_FILE,
+  SNAPSHOT_SUFFIX,
+  TIME_INDEX_SUFFIX,
+} from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { ProducerState } from './producer-state.ts'
@@ -66,10 +77,12 @@ class Verifier {
     await this.#checkMarks(checkpoint, bases)
     let expectedBase: number | undefined
     for (const [at, base] of bases.entries()) {
-      if (expectedBase !== undefined && base !== expectedBase) this.#note(offsetName(base, LOG_SUFFIX), undefined, 'damage', `begins at offset ${base} where ${expectedBase} is expected`)
+      if (expectedBase !== undefined && base !== expectedBase)
+        this.#note(offsetName(base, LOG_SUFFIX), undefined, 'damage', `begins at offset ${base} where ${expectedBase} is expected`)
       expectedBase = await this.#checkSegment(base, at === bases.length - 1, checkpoint)
     }
-    for (const name of names) if (isTemporary(name) || name.endsWith(DELETED_SUFFIX)) this.#note(name, undefined, 'repairable', 'is a leftover and will be removed')
+    for (const name of names)
+      if (isTemporary(name) || name.endsWith(DELETED_SUFFIX)) this.#note(name, undefined, 'repairable', 'is a leftover and will be removed')
     return {
       directory: this.#directory,
       segmentCount: bases.length,
@@ -114,10 +127,12 @@ class Verifier {
   async #checkState(checkpoint: Checkpoint | undefined): Promise<void> {
     if (checkpoint === undefined || checkpoint.segments.length === 0) return
     const epochs = await this.#read(LEADER_EPOCHS_FILE)
-    if (epochs === undefined || LeaderEpochs.parse(epochs) === undefined) this.#note(LEADER_EPOCHS_FILE, undefined, 'repairable', epochs === undefined ? 'is missing' : 'is damaged')
+    if (epochs === undefined || LeaderEpochs.parse(epochs) === undefined)
+      this.#note(LEADER_EPOCHS_FILE, undefined, 'repairable', epochs === undefined ? 'is missing' : 'is damaged')
     const name = offsetName(checkpoint.recoveryOffset, SNAPSHOT_SUFFIX)
     const snapshot = await this.#read(name)
-    if (snapshot === undefined || ProducerState.parse(snapshot) === undefined) this.#note(name, undefined, 'repairable', snapshot === undefined ? 'is missing' : 'is damaged')
+    if (snapshot === undefined || ProducerState.parse(snapshot) === undefined)
+      this.#note(name, undefined, 'repairable', snapshot === undefined ? 'is missing' : 'is damaged')
   }
 
   async #checkMarks(checkpoint: Checkpoint | undefined, bases: readonly number[]): Promise<void> {
@@ -132,7 +147,11 @@ class Verifier {
   async #checkSegment(base: number, isLast: boolean, checkpoint: Checkpoint | undefined): Promise<number | undefined> {
     const name = offsetName(base, LOG_SUFFIX)
     const durableBytes = checkpoint?.segments.find((mark) => mark.baseOffset === base)?.sizeBytes ?? 0
-    const indexes = new IndexCheck(await this.#read(offsetName(base, OFFSET_INDEX_SUFFIX)), await this.#read(offsetName(base, TIME_INDEX_SUFFIX)), base)
+    const indexes = new IndexCheck(
+      await this.#read(offsetName(base, OFFSET_INDEX_SUFFIX)),
+      await this.#read(offsetName(base, TIME_INDEX_SUFFIX)),
+      base,
+    )
     let expected = base
     let end = 0
     for await (const item of dumpSegment(this.#files, `${this.#directory}/${name}`)) {
@@ -152,7 +171,8 @@ class Verifier {
       this.#recordCount += header.recordCount
       this.#sizeBytes += header.sizeBytes
     }
-    for (const [suffix, problem] of indexes.problems(end, end <= durableBytes)) this.#note(offsetName(base, suffix), undefined, 'repairable', problem)
+    for (const [suffix, problem] of indexes.problems(end, end <= durableBytes))
+      this.#note(offsetName(base, suffix), undefined, 'repairable', problem)
     return expected
   }
 }
@@ -185,14 +205,23 @@ class IndexCheck {
     if (entry !== undefined && entry.position <= position) {
       this.#offsets.shift()
       const isRight = entry.position === position && entry.relativeOffset === lastOffset - this.#base
-      if (!isRight) this.#wrong.push([OFFSET_INDEX_SUFFIX, `says that offset ${this.#base + entry.relativeOffset} is at byte ${entry.position}, the batch there or behind it ends at ${lastOffset}`])
+      if (!isRight)
+        this.#wrong.push([
+          OFFSET_INDEX_SUFFIX,
+          `says that offset ${this.#base + entry.relativeOffset} is at byte ${entry.position}, the batch there or behind it ends at ${lastOffset}`,
+        ])
     }
     const time = this.#times[0]
     if (time !== undefined && time.relativeOffset <= lastOffset - this.#base) {
       this.#times.shift()
       this.#lastTimeMs = time.timestampMs
-      const isRight = time.relativeOffset === lastOffset - this.#base && time.timestampMs === maxTimestampMs && maxTimestampMs > this.#largestMs
-      if (!isRight) this.#wrong.push([TIME_INDEX_SUFFIX, `says that ${time.timestampMs} is the largest timestamp up to offset ${this.#base + time.relativeOffset}`])
+      const isRight =
+        time.relativeOffset === lastOffset - this.#base && time.timestampMs === maxTimestampMs && maxTimestampMs > this.#largestMs
+      if (!isRight)
+        this.#wrong.push([
+          TIME_INDEX_SUFFIX,
+          `says that ${time.timestampMs} is the largest timestamp up to offset ${this.#base + time.relativeOffset}`,
+        ])
     }
     this.#largestMs = Math.max(this.#largestMs, maxTimestampMs)
   }
@@ -203,7 +232,8 @@ class IndexCheck {
     if (!isComplete || end === 0) return
     if (this.#offsetBytes === undefined) yield [OFFSET_INDEX_SUFFIX, 'is missing']
     if (this.#timeBytes === undefined) yield [TIME_INDEX_SUFFIX, 'is missing']
-    else if (this.#wrong.length === 0 && this.#lastTimeMs !== this.#largestMs) yield [TIME_INDEX_SUFFIX, `ends with ${this.#lastTimeMs}, the largest timestamp is ${this.#largestMs}`]
+    else if (this.#wrong.length === 0 && this.#lastTimeMs !== this.#largestMs)
+      yield [TIME_INDEX_SUFFIX, `ends with ${this.#lastTimeMs}, the largest timestamp is ${this.#largestMs}`]
     if (this.#offsets.length > 0) yield [OFFSET_INDEX_SUFFIX, `has ${this.#offsets.length} entries beyond the end of the log`]
   }
 }

@@ -67,7 +67,9 @@ async function takeNumber(path: string): Promise<string> {
 async function numbersOf(path: string): Promise<number[]> {
   const prefix = `${basename(path)}.`
   const names = await readdir(dirname(path))
-  return names.filter((name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length))).map((name) => Number(name.slice(prefix.length)))
+  return names
+    .filter((name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)))
+    .map((name) => Number(name.slice(prefix.length)))
 }
 
 async function linkUnlessThere(from: string, to: string): Promise<boolean> {

@@ -87,7 +87,10 @@ export function describeFiles(name: string, create: () => Promise<{ readonly fil
 
     it('replaces the target of a rename, and a handle stays with its file', async () => {
       const { files, directory } = await create()
-      for (const [name, content] of [['a', 'new'], ['b', 'old']] as const) {
+      for (const [name, content] of [
+        ['a', 'new'],
+        ['b', 'old'],
+      ] as const) {
         const handle = await files.open(`${directory}/${name}`, 'create')
         await handle.write([Buffer.from(content)], 0)
         await handle.close()

@@ -5,7 +5,21 @@ import { describe, expect, it } from 'vitest'
 import { DataDir } from '../../log/data-dir.ts'
 import { nodeRuntime } from '../../runtime/node.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
-import { batchOf, configOf, contentOf, createWorld, crashed, DATA, openDir, openOrders, overwrite, PARTITION, put, readWhole, TOPIC_ID } from './support.ts'
+import {
+  batchOf,
+  configOf,
+  contentOf,
+  createWorld,
+  crashed,
+  DATA,
+  openDir,
+  openOrders,
+  overwrite,
+  PARTITION,
+  put,
+  readWhole,
+  TOPIC_ID,
+} from './support.ts'
 
 const WANTED = { clusterId: 'CCCCCCCCCCCCCCCCCCCCCC', nodeId: 1 }
 
@@ -24,7 +38,10 @@ describe('a data directory', () => {
   it('refuses the identity of another node or cluster', async () => {
     const dir = await openDir(createWorld())
     await dir.writeIdentity(WANTED)
-    await expect(dir.writeIdentity({ ...WANTED, nodeId: 2 })).rejects.toMatchObject({ code: 'DATA_DIR_INVALID', message: expect.stringContaining('node 1') })
+    await expect(dir.writeIdentity({ ...WANTED, nodeId: 2 })).rejects.toMatchObject({
+      code: 'DATA_DIR_INVALID',
+      message: expect.stringContaining('node 1'),
+    })
     await expect(dir.writeIdentity({ ...WANTED, clusterId: 'DDDDDDDDDDDDDDDDDDDDDD' })).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
   })
 
@@ -50,7 +67,10 @@ describe('a data directory', () => {
     try {
       const options = { runtime: nodeRuntime(), tailCacheBytes: 1000, openFilesMax: 8, diskMinFreeBytes: 0 }
       const dir = await DataDir.open(path, options)
-      await expect(DataDir.open(path, options)).rejects.toMatchObject({ code: 'DATA_DIR_LOCKED', message: expect.stringContaining('this process') })
+      await expect(DataDir.open(path, options)).rejects.toMatchObject({
+        code: 'DATA_DIR_LOCKED',
+        message: expect.stringContaining('this process'),
+      })
       const log = await openOrders(dir)
       for (let i = 0; i < 20; i++) await put(log, `${i}${'x'.repeat(500)}`, { timestampMs: 1 })
       await dir.close()
@@ -120,7 +140,9 @@ describe('the logs of a data directory', () => {
     await put(await openOrders(dir), 'a')
     await dir.close()
     const again = await openDir(world)
-    await expect(again.openLog({ topic: 'orders', topicId: 'EEEEEEEEEEEEEEEEEEEEEE', partition: 0, config: configOf() })).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await expect(
+      again.openLog({ topic: 'orders', topicId: 'EEEEEEEEEEEEEEEEEEEEEE', partition: 0, config: configOf() }),
+    ).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
     expect(await contentOf(await openOrders(again))).toEqual([[0, 'a']])
   })
 
@@ -173,7 +195,14 @@ describe('the logs of a data directory', () => {
     const world = createWorld()
     const dir = await openDir(world, { openFilesMax: 4 })
     const logs = await Promise.all(
-      Array.from({ length: 20 }, (_, partition) => dir.openLog({ topic: 't', topicId: TOPIC_ID, partition, config: configOf({ durability: partition % 2 === 0 ? 'fsync' : 'replicated' }) })),
+      Array.from({ length: 20 }, (_, partition) =>
+        dir.openLog({
+          topic: 't',
+          topicId: TOPIC_ID,
+          partition,
+          config: configOf({ durability: partition % 2 === 0 ? 'fsync' : 'replicated' }),
+        }),
+      ),
     )
     let mostOpen = 0
     for (let round = 0; round < 5; round++) {

@@ -48,34 +48,40 @@ describe('E01 a full disk', () => {
     await lookAtSpace(world)
     expect(log.append(batchOf(['again'], { producer }), { leaderEpoch: 0 })).toMatchObject({ baseOffset: 1, duplicate: false })
     await log.flush()
-    expect(await contentOf(log)).toEqual([[0, 'kept'], [1, 'again']])
+    expect(await contentOf(log)).toEqual([
+      [0, 'kept'],
+      [1, 'again'],
+    ])
     expect(world.dir.failure).toBeUndefined()
   })
 
-  it.each(['.log', '.index.tmp', '.index', '.timeindex', '.snapshot.tmp', 'leader-epoch-checkpoint.tmp', 'checkpoint.json.tmp'])('at a roll, met by %s, loses nothing that was acknowledged', async (pathEnd) => {
-    const world = await openFresh()
-    const { log, files } = world
-    const written: string[] = []
-    for (let i = 0; i < 4; i++) written.push(`${i}${BIG}`)
-    for (const value of written) await put(log, value)
-    files.inject({ operation: 'write', code: 'ENOSPC', pathEnd, tornBytes: 1 })
-    files.inject({ operation: 'truncate', code: 'ENOSPC', pathEnd, after: pathEnd === '.log' ? 1 : 0 })
-    for (let i = 4; i < 12; i++) {
-      const value = `${i}${BIG}`
-      try {
-        await put(log, value)
-        written.push(value)
-      } catch (error) {
-        expect(TidemarkError.is(error) && error.code).toBe('DISK_FULL')
-        await lookAtSpace(world)
+  it.each(['.log', '.index.tmp', '.index', '.timeindex', '.snapshot.tmp', 'leader-epoch-checkpoint.tmp', 'checkpoint.json.tmp'])(
+    'at a roll, met by %s, loses nothing that was acknowledged',
+    async (pathEnd) => {
+      const world = await openFresh()
+      const { log, files } = world
+      const written: string[] = []
+      for (let i = 0; i < 4; i++) written.push(`${i}${BIG}`)
+      for (const value of written) await put(log, value)
+      files.inject({ operation: 'write', code: 'ENOSPC', pathEnd, tornBytes: 1 })
+      files.inject({ operation: 'truncate', code: 'ENOSPC', pathEnd, after: pathEnd === '.log' ? 1 : 0 })
+      for (let i = 4; i < 12; i++) {
+        const value = `${i}${BIG}`
+        try {
+          await put(log, value)
+          written.push(value)
+        } catch (error) {
+          expect(TidemarkError.is(error) && error.code).toBe('DISK_FULL')
+          await lookAtSpace(world)
+        }
       }
-    }
-    expect(written.length).toBeGreaterThan(8)
-    const expected = written.map((value, offset) => [offset, value])
-    expect(await contentOf(log)).toEqual(expected)
-    const next = crashed(world)
-    expect(await contentOf(await openOrders(await openDir(next)))).toEqual(expected)
-  })
+      expect(written.length).toBeGreaterThan(8)
+      const expected = written.map((value, offset) => [offset, value])
+      expect(await contentOf(log)).toEqual(expected)
+      const next = crashed(world)
+      expect(await contentOf(await openOrders(await openDir(next)))).toEqual(expected)
+    },
+  )
 
   it('can still delete: retention and DeleteRecords need no free byte', async () => {
     const world = await openFresh(configOf({ segmentBytes: 16_384, retentionBytes: 40_000 }))
@@ -97,7 +103,9 @@ describe('E01 a full disk', () => {
     const world = await openFresh(configOf(), { diskMinFreeBytes: 10_000_000 })
     world.files.capacityBytes = 1_000_000
     await lookAtSpace(world)
-    expect(() => world.log.append(batchOf(['a']), { leaderEpoch: 0 })).toThrow(expect.objectContaining({ code: 'DISK_FULL', retryAfterMs: 1000 }))
+    expect(() => world.log.append(batchOf(['a']), { leaderEpoch: 0 })).toThrow(
+      expect.objectContaining({ code: 'DISK_FULL', retryAfterMs: 1000 }),
+    )
     world.files.capacityBytes = 100_000_000
     await lookAtSpace(world)
     expect(await put(world.log, 'a')).toBe(0)

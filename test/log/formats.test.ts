@@ -31,7 +31,10 @@ describe('the offset index', () => {
   })
 
   it('points at or before the batch that holds an offset, and no further back than it must', () => {
-    const batches = fc.array(fc.record({ count: fc.integer({ min: 1, max: 5 }), bytes: fc.integer({ min: 61, max: 500 }), isIndexed: fc.boolean() }), { minLength: 1, maxLength: 60 })
+    const batches = fc.array(
+      fc.record({ count: fc.integer({ min: 1, max: 5 }), bytes: fc.integer({ min: 61, max: 500 }), isIndexed: fc.boolean() }),
+      { minLength: 1, maxLength: 60 },
+    )
     fc.assert(
       fc.property(batches, fc.nat(400), (list, target) => {
         const index = new OffsetIndex()
@@ -77,19 +80,32 @@ describe('the time index', () => {
 describe('the leader epochs', () => {
   it('have this text', () => {
     const epochs = new LeaderEpochs()
-    for (const [epoch, offset] of [[1, 0], [1, 5], [4, 9], [3, 12]] as const) epochs.assign(epoch, offset)
+    for (const [epoch, offset] of [
+      [1, 0],
+      [1, 5],
+      [4, 9],
+      [3, 12],
+    ] as const)
+      epochs.assign(epoch, offset)
     expect(String(epochs.serialize())).toBe('0\n2\n1 0\n4 9\n')
     expect(LeaderEpochs.parse(epochs.serialize())?.entries).toEqual(epochs.entries)
   })
 
   it('are cut at both ends as Kafka does', () => {
-    const entries = [{ epoch: 1, startOffset: 0 }, { epoch: 4, startOffset: 9 }, { epoch: 6, startOffset: 20 }]
+    const entries = [
+      { epoch: 1, startOffset: 0 },
+      { epoch: 4, startOffset: 9 },
+      { epoch: 6, startOffset: 20 },
+    ]
     const fromEnd = new LeaderEpochs(entries)
     fromEnd.truncateFromEnd(9)
     expect([fromEnd.entries, fromEnd.latest]).toEqual([[{ epoch: 1, startOffset: 0 }], 1])
     const fromStart = new LeaderEpochs(entries)
     fromStart.truncateFromStart(12)
-    expect(fromStart.entries).toEqual([{ epoch: 4, startOffset: 12 }, { epoch: 6, startOffset: 20 }])
+    expect(fromStart.entries).toEqual([
+      { epoch: 4, startOffset: 12 },
+      { epoch: 6, startOffset: 20 },
+    ])
   })
 
   it('forget an epoch in which nothing was written when the next begins at the same offset', () => {
@@ -99,13 +115,24 @@ describe('the leader epochs', () => {
     expect(epochs.entries).toEqual([{ epoch: 2, startOffset: 5 }])
   })
 
-  it.each(['', '0\n', '1\n0\n', '0\n2\n1 0\n', '0\n1\n1 0', '0\n2\n4 0\n1 5\n', '0\n1\nx 0\n', '0\n1\n99999999999999999999 0\n'])('are not taken from %j', (text) => {
-    expect(LeaderEpochs.parse(Buffer.from(text))).toBeUndefined()
-  })
+  it.each(['', '0\n', '1\n0\n', '0\n2\n1 0\n', '0\n1\n1 0', '0\n2\n4 0\n1 5\n', '0\n1\nx 0\n', '0\n1\n99999999999999999999 0\n'])(
+    'are not taken from %j',
+    (text) => {
+      expect(LeaderEpochs.parse(Buffer.from(text))).toBeUndefined()
+    },
+  )
 })
 
 describe('the checkpoint', () => {
-  const checkpoint = { logStartOffset: 3, recoveryOffset: 20, activeSinceMs: 1_800_000_000_000, segments: [{ baseOffset: 0, sizeBytes: 900 }, { baseOffset: 12, sizeBytes: 100 }] }
+  const checkpoint = {
+    logStartOffset: 3,
+    recoveryOffset: 20,
+    activeSinceMs: 1_800_000_000_000,
+    segments: [
+      { baseOffset: 0, sizeBytes: 900 },
+      { baseOffset: 12, sizeBytes: 100 },
+    ],
+  }
 
   it('has this text', () => {
     const text = '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":1800000000000,"segments":[[0,900],[12,100]]}\n'
@@ -114,13 +141,18 @@ describe('the checkpoint', () => {
   })
 
   it.each([
-    '', 'null', '[]', '{"version":1}',
+    '',
+    'null',
+    '[]',
+    '{"version":1}',
     '{"version":2,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[]}',
     '{"version":1,"logStartOffset":-3,"recoveryOffset":20,"activeSinceMs":0,"segments":[]}',
     '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[5,1],[5,1]]}',
     '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[50,1]]}',
     '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[5]]}',
   ])('is not taken from %j', (text) => {
-    expect(() => parseCheckpoint(Buffer.from(text), '/data/x')).toThrow(expect.objectContaining({ code: 'CORRUPT_LOG', message: expect.stringContaining('/data/x') }))
+    expect(() => parseCheckpoint(Buffer.from(text), '/data/x')).toThrow(
+      expect.objectContaining({ code: 'CORRUPT_LOG', message: expect.stringContaining('/data/x') }),
+    )
   })
 })

@@ -27,12 +27,40 @@ type Step =
   | { readonly kind: 'time'; readonly share: number }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 12, arbitrary: fc.record({ kind: fc.constant('append' as const), count: fc.integer({ min: 1, max: 4 }), bytes: fc.integer({ min: 0, max: 600 }), isIdempotent: fc.boolean() }) },
-  { weight: 7, arbitrary: fc.record({ kind: fc.constantFrom('retry' as const, 'flush' as const, 'reopen' as const, 'retention' as const, 'checkpoint' as const, 'pause' as const, 'kill' as const) }) },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      kind: fc.constant('append' as const),
+      count: fc.integer({ min: 1, max: 4 }),
+      bytes: fc.integer({ min: 0, max: 600 }),
+      isIdempotent: fc.boolean(),
+    }),
+  },
+  {
+    weight: 7,
+    arbitrary: fc.record({
+      kind: fc.constantFrom(
+        'retry' as const,
+        'flush' as const,
+        'reopen' as const,
+        'retention' as const,
+        'checkpoint' as const,
+        'pause' as const,
+        'kill' as const,
+      ),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('crash' as const), seed: fc.integer({ min: 0, max: 2 ** 31 }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('delete' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('full' as const), roomBytes: fc.integer({ min: 0, max: 3000 }) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('read' as const), share: fc.double({ min: 0, max: 1, noNaN: true }), maxBytes: fc.integer({ min: 0, max: 3000 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant('read' as const),
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+      maxBytes: fc.integer({ min: 0, max: 3000 }),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('time' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }) },
 )
 
@@ -67,7 +95,10 @@ class Rig {
 
   async open(): Promise<void> {
     this.dir = await openDir(this.world, { tailCacheBytes: this.options.tailCacheBytes, openFilesMax: 4 })
-    this.log = await openOrders(this.dir, configOf({ durability: this.options.durability, segmentBytes: 3000, retentionBytes: 9000, fileDeleteDelayMs: 0 }))
+    this.log = await openOrders(
+      this.dir,
+      configOf({ durability: this.options.durability, segmentBytes: 3000, retentionBytes: 9000, fileDeleteDelayMs: 0 }),
+    )
     const { log, world } = this
     log.setListener({
       advanced: () => {
@@ -161,7 +192,9 @@ class Rig {
     const { model, log } = this
     expect(log.logStartOffset).toBe(model.start)
     expect(log.logEndOffset).toBe(model.end)
-    expect(await contentOf(log, model.start, log.writtenOffset)).toEqual(model.records.filter(({ offset }) => offset < log.writtenOffset).map(({ offset, value }) => [offset, value]))
+    expect(await contentOf(log, model.start, log.writtenOffset)).toEqual(
+      model.records.filter(({ offset }) => offset < log.writtenOffset).map(({ offset, value }) => [offset, value]),
+    )
   }
 
   trim(): void {
@@ -178,7 +211,8 @@ class Rig {
       case 'retry':
         return this.retry()
       case 'pause':
-        return void (await new Promise(setImmediate))
+        await new Promise(setImmediate)
+        return
       case 'flush':
         return this.flush()
       case 'checkpoint':
@@ -225,19 +259,27 @@ class Rig {
 }
 
 describe('a log under random work, restarts, crashes and full disks', () => {
-  it.each(['fsync', 'replicated', 'none'] as const)('with durability %s keeps what was flushed, has no gaps, and knows its producers', async (durability) => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), fc.constantFrom(0, 3000, 1 << 20), fc.integer({ min: 0, max: 3 }), async (steps, tailCacheBytes, turnsMax) => {
-        const rig = new Rig({ durability, tailCacheBytes }, turnsMax)
-        await rig.open()
-        for (const one of steps) await rig.do(one)
-        await rig.flush()
-        await rig.check()
-        await rig.crash(3)
-        await rig.dir.close()
-        expect(rig.world.files.openHandleCount).toBe(0)
-      }),
-      { numRuns: Number(process.env.TIDEMARK_TEST_RUNS ?? 100) },
-    )
-  })
+  it.each(['fsync', 'replicated', 'none'] as const)(
+    'with durability %s keeps what was flushed, has no gaps, and knows its producers',
+    async (durability) => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(step, { minLength: 1, maxLength: 40 }),
+          fc.constantFrom(0, 3000, 1 << 20),
+          fc.integer({ min: 0, max: 3 }),
+          async (steps, tailCacheBytes, turnsMax) => {
+            const rig = new Rig({ durability, tailCacheBytes }, turnsMax)
+            await rig.open()
+            for (const one of steps) await rig.do(one)
+            await rig.flush()
+            await rig.check()
+            await rig.crash(3)
+            await rig.dir.close()
+            expect(rig.world.files.openHandleCount).toBe(0)
+          },
+        ),
+        { numRuns: Number(process.env.TIDEMARK_TEST_RUNS ?? 100) },
+      )
+    },
+  )
 })

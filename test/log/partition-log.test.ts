@@ -39,7 +39,9 @@ describe('appending', () => {
     const before = [files.counts.get('write') ?? 0, files.counts.get('datasync') ?? 0]
     for (let i = 0; i < 20; i++) log.append(batchOf(['v']), { leaderEpoch: 0 })
     await log.flush()
-    expect([(files.counts.get('write') ?? 0) - (before[0] as number), (files.counts.get('datasync') ?? 0) - (before[1] as number)]).toEqual([1, 1])
+    expect([(files.counts.get('write') ?? 0) - (before[0] as number), (files.counts.get('datasync') ?? 0) - (before[1] as number)]).toEqual(
+      [1, 1],
+    )
   })
 
   it('tells its listener of every step, written before flushed', async () => {
@@ -48,16 +50,23 @@ describe('appending', () => {
     log.setListener({ advanced: () => void steps.push([log.writtenOffset, log.flushedOffset]), undone() {} })
     log.append(batchOf(['a', 'b']), { leaderEpoch: 0 })
     await log.flush()
-    expect(steps).toEqual([[2, 0], [2, 2]])
+    expect(steps).toEqual([
+      [2, 0],
+      [2, 2],
+    ])
   })
 
   it('refuses a batch that is too large, corrupt, or from too far in the future, and appends nothing', async () => {
     const { log } = await openFresh(configOf({ maxMessageBytes: 1024, timestampAfterMaxMs: 1000 }))
     const corrupt = batchOf(['a'])
     corrupt[corrupt.length - 1] = (corrupt.at(-1) as number) ^ 1
-    expect(() => log.append(batchOf(['x'.repeat(2000)]), { leaderEpoch: 0 })).toThrow(expect.objectContaining({ code: 'RECORD_TOO_LARGE', outcome: 'failed' }))
+    expect(() => log.append(batchOf(['x'.repeat(2000)]), { leaderEpoch: 0 })).toThrow(
+      expect.objectContaining({ code: 'RECORD_TOO_LARGE', outcome: 'failed' }),
+    )
     expect(() => log.append(corrupt, { leaderEpoch: 0 })).toThrow(expect.objectContaining({ code: 'CORRUPT_BATCH' }))
-    expect(() => log.append(batchOf(['a'], { timestampMs: NOW + 1001 }), { leaderEpoch: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_TIMESTAMP' }))
+    expect(() => log.append(batchOf(['a'], { timestampMs: NOW + 1001 }), { leaderEpoch: 0 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_TIMESTAMP' }),
+    )
     expect(log.logEndOffset).toBe(0)
   })
 
@@ -76,10 +85,20 @@ describe('appending', () => {
     const producer = { id: 9, epoch: 0, baseSequence: 0 }
     await put(log, 'before')
     log.append(batchOf(['a', 'b'], { producer }), { leaderEpoch: 0 })
-    expect(log.append(batchOf(['a', 'b'], { producer }), { leaderEpoch: 0 })).toMatchObject({ baseOffset: 1, lastOffset: 2, duplicate: true })
+    expect(log.append(batchOf(['a', 'b'], { producer }), { leaderEpoch: 0 })).toMatchObject({
+      baseOffset: 1,
+      lastOffset: 2,
+      duplicate: true,
+    })
     await log.flush()
-    expect(log.append(batchOf(['a', 'b'], { producer }), { leaderEpoch: 0 })).toMatchObject({ baseOffset: 1, lastOffset: 2, duplicate: true })
-    expect(() => log.append(batchOf(['z'], { producer: { ...producer, baseSequence: 5 } }), { leaderEpoch: 0 })).toThrow(expect.objectContaining({ code: 'OUT_OF_ORDER_SEQUENCE' }))
+    expect(log.append(batchOf(['a', 'b'], { producer }), { leaderEpoch: 0 })).toMatchObject({
+      baseOffset: 1,
+      lastOffset: 2,
+      duplicate: true,
+    })
+    expect(() => log.append(batchOf(['z'], { producer: { ...producer, baseSequence: 5 } }), { leaderEpoch: 0 })).toThrow(
+      expect.objectContaining({ code: 'OUT_OF_ORDER_SEQUENCE' }),
+    )
     expect(log.logEndOffset).toBe(3)
   })
 
@@ -147,7 +166,13 @@ describe.each([
 
   it('begins with the batch that holds the offset', async () => {
     const { log } = await openFilled()
-    for (const [offset, base] of [[0, 0], [2, 0], [3, 3], [4, 3], [14, 12]] as const) {
+    for (const [offset, base] of [
+      [0, 0],
+      [2, 0],
+      [3, 3],
+      [4, 3],
+      [14, 12],
+    ] as const) {
       const [first] = (await log.read(offset, 1, 15)).flatMap(splitBatches)
       expect(readBaseOffset(first as Buffer)).toBe(base)
     }
@@ -237,7 +262,8 @@ describe('times', () => {
   async function openTimed() {
     const world = await openFresh()
     // Three records per batch, 10 ms apart; every third batch is late.
-    for (let i = 0; i < 30; i++) world.log.append(batchOf([`${i}a`, `${i}b`, BIG], { timestampMs: NOW + (i % 3 === 2 ? i - 2 : i) * 10 }), { leaderEpoch: 0 })
+    for (let i = 0; i < 30; i++)
+      world.log.append(batchOf([`${i}a`, `${i}b`, BIG], { timestampMs: NOW + (i % 3 === 2 ? i - 2 : i) * 10 }), { leaderEpoch: 0 })
     await world.log.flush()
     return world
   }

@@ -80,7 +80,8 @@ describe('the state of idempotent producers', () => {
     const state = new ProducerState()
     for (let i = 0; i < 12; i++) state.update({ producerId: 7, epoch: 0, baseSequence: i, recordCount: 1 }, i, 0, Math.min(i, 6))
     state.truncate(6)
-    for (let i = 1; i < 6; i++) expect(state.check({ producerId: 7, epoch: 0, baseSequence: i, recordCount: 1 })).toMatchObject({ baseOffset: i })
+    for (let i = 1; i < 6; i++)
+      expect(state.check({ producerId: 7, epoch: 0, baseSequence: i, recordCount: 1 })).toMatchObject({ baseOffset: i })
     expect(state.check({ producerId: 7, epoch: 0, baseSequence: 6, recordCount: 1 })).toBeUndefined()
     state.truncate(0)
     expect(state.producerCount).toBe(0)
@@ -91,7 +92,16 @@ describe('the state of idempotent producers', () => {
     append(3, 2, 1, 0x0102, 0x0a0b)
     append(5, 1, 1, 0x0102, 0x0a0c)
     append(0, 1, 0, 9, 5)
-    const bytes = '00000001' + '0000000000000102' + '0000000000000a0c' + '00000001' + '0001' + '00000003' + '00000004' + '0000000000000000' + '0000000000000001'
+    const bytes =
+      '00000001' +
+      '0000000000000102' +
+      '0000000000000a0c' +
+      '00000001' +
+      '0001' +
+      '00000003' +
+      '00000004' +
+      '0000000000000000' +
+      '0000000000000001'
     const snapshot = state.serialize(2)
     expect(snapshot.toString('hex')).toBe(`0002${snapshot.subarray(2, 6).toString('hex')}${bytes}`)
     const back = ProducerState.parse(snapshot)

@@ -1,6 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { readBatchSize } from '../../protocol/batch-header.ts'
-import { batchOf, contentOf, createWorld, crashed, flipBit, openDir, openOrders, overwrite, PARTITION, put, readWhole, type TestWorld } from './support.ts'
+import {
+  batchOf,
+  contentOf,
+  createWorld,
+  crashed,
+  flipBit,
+  openDir,
+  openOrders,
+  overwrite,
+  PARTITION,
+  put,
+  readWhole,
+  type TestWorld,
+} from './support.ts'
 
 const BIG = 'x'.repeat(700)
 const FIRST = `${PARTITION}/00000000000000000000.log`
@@ -31,14 +44,39 @@ describe('the tail beyond the checkpoint', () => {
   })
 
   it.each([
-    ['cut in the middle of a batch', async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, -10)), 2],
-    ['cut in the middle of a header', async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, 1570)), 2],
+    [
+      'cut in the middle of a batch',
+      async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, -10)),
+      2,
+    ],
+    [
+      'cut in the middle of a header',
+      async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, 1570)),
+      2,
+    ],
     ['with a bit flipped', async (world: TestWorld) => flipBit(world.files, FIRST, 1000), 1],
-    ['with a bit flipped in an offset', async (world: TestWorld) => flipBit(world.files, FIRST, readBatchSize(await readWhole(world.files, FIRST)) + 6), 1],
+    [
+      'with a bit flipped in an offset',
+      async (world: TestWorld) => flipBit(world.files, FIRST, readBatchSize(await readWhole(world.files, FIRST)) + 6),
+      1,
+    ],
     ['followed by zeros', async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.alloc(4096), await sizeOf(world, FIRST)), 3],
-    ['followed by garbage', async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.alloc(4096, 0xa5), await sizeOf(world, FIRST)), 3],
-    ['followed by a copy of itself', async (world: TestWorld) => overwrite(world.files, FIRST, await readWhole(world.files, FIRST), await sizeOf(world, FIRST)), 3],
-    ['followed by a claim of 2 GiB', async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.from('0000000000000003' + '7fffffff' + '00'.repeat(60), 'hex'), await sizeOf(world, FIRST)), 3],
+    [
+      'followed by garbage',
+      async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.alloc(4096, 0xa5), await sizeOf(world, FIRST)),
+      3,
+    ],
+    [
+      'followed by a copy of itself',
+      async (world: TestWorld) => overwrite(world.files, FIRST, await readWhole(world.files, FIRST), await sizeOf(world, FIRST)),
+      3,
+    ],
+    [
+      'followed by a claim of 2 GiB',
+      async (world: TestWorld) =>
+        overwrite(world.files, FIRST, Buffer.from('0000000000000003' + '7fffffff' + '00'.repeat(60), 'hex'), await sizeOf(world, FIRST)),
+      3,
+    ],
     ['emptied', async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.alloc(0)), 0],
     ['all zeros', async (world: TestWorld) => overwrite(world.files, FIRST, Buffer.alloc(2000)), 0],
   ] as const)('%s is cut there, for good', async (_, damage, expectedCount) => {
@@ -47,7 +85,9 @@ describe('the tail beyond the checkpoint', () => {
     const { log, dir } = await reopen(world)
     expect(log.logEndOffset).toBe(expectedCount)
     expect(await contentOf(log)).toHaveLength(expectedCount)
-    expect(world.lines.some(({ event }) => event === 'segment.tail-cut')).toBe((await sizeOf(world, FIRST)) > 0 || expectedCount > 0 || _ === 'all zeros')
+    expect(world.lines.some(({ event }) => event === 'segment.tail-cut')).toBe(
+      (await sizeOf(world, FIRST)) > 0 || expectedCount > 0 || _ === 'all zeros',
+    )
     await dir.close()
     const again = await reopen(world)
     expect(again.log.logEndOffset).toBe(expectedCount)
@@ -67,32 +107,58 @@ describe('the tail beyond the checkpoint', () => {
   it('brings back producers and leader epochs', async () => {
     const world = createWorld()
     const first = await reopen(world)
-    for (const [epoch, sequence] of [[1, 0], [1, 1], [4, 2]] as const) {
+    for (const [epoch, sequence] of [
+      [1, 0],
+      [1, 1],
+      [4, 2],
+    ] as const) {
       first.log.append(batchOf([`${sequence}`], { producer: { id: 5, epoch: 0, baseSequence: sequence } }), { leaderEpoch: epoch })
     }
     await first.log.flush()
     const { log } = await reopen(crashed(world))
-    expect(log.leaderEpochs.entries).toEqual([{ epoch: 1, startOffset: 0 }, { epoch: 4, startOffset: 2 }])
-    expect(log.append(batchOf(['1'], { producer: { id: 5, epoch: 0, baseSequence: 1 } }), { leaderEpoch: 4 })).toMatchObject({ duplicate: true, baseOffset: 1 })
+    expect(log.leaderEpochs.entries).toEqual([
+      { epoch: 1, startOffset: 0 },
+      { epoch: 4, startOffset: 2 },
+    ])
+    expect(log.append(batchOf(['1'], { producer: { id: 5, epoch: 0, baseSequence: 1 } }), { leaderEpoch: 4 })).toMatchObject({
+      duplicate: true,
+      baseOffset: 1,
+    })
   })
 })
 
 describe('damage before the checkpoint', () => {
   it.each([
-    ['a shorter active segment', async (world: TestWorld) => overwrite(world.files, `${PARTITION}/00000000000000000005.log`, Buffer.alloc(10))],
-    ['a shorter sealed segment', async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, -1))],
+    [
+      'a shorter active segment',
+      async (world: TestWorld) => overwrite(world.files, `${PARTITION}/00000000000000000005.log`, Buffer.alloc(10)),
+    ],
+    [
+      'a shorter sealed segment',
+      async (world: TestWorld) => overwrite(world.files, FIRST, (await readWhole(world.files, FIRST)).subarray(0, -1)),
+    ],
     ['a missing sealed segment', (world: TestWorld) => world.files.remove(FIRST)],
     ['a missing active segment', (world: TestWorld) => world.files.remove(`${PARTITION}/00000000000000000005.log`)],
     ['a damaged checkpoint', (world: TestWorld) => overwrite(world.files, `${PARTITION}/checkpoint.json`, Buffer.from('{"version":1'))],
-    ['a checkpoint of another version', (world: TestWorld) => overwrite(world.files, `${PARTITION}/checkpoint.json`, Buffer.from('{"version":9}'))],
+    [
+      'a checkpoint of another version',
+      (world: TestWorld) => overwrite(world.files, `${PARTITION}/checkpoint.json`, Buffer.from('{"version":9}')),
+    ],
     ['an empty checkpoint', (world: TestWorld) => overwrite(world.files, `${PARTITION}/checkpoint.json`, Buffer.alloc(0))],
   ])('%s: the partition is refused with the file and what to do, and nothing is changed', async (_, damage) => {
     const world = await filled(7, true)
     await damage(world)
-    const before = await Promise.all((await world.files.list(PARTITION)).map(async (name) => [name, await readWhole(world.files, `${PARTITION}/${name}`)]))
+    const before = await Promise.all(
+      (await world.files.list(PARTITION)).map(async (name) => [name, await readWhole(world.files, `${PARTITION}/${name}`)]),
+    )
     const dir = await openDir(world)
-    await expect(openOrders(dir)).rejects.toMatchObject({ code: 'CORRUPT_LOG', message: expect.stringMatching(/\/data\/topics\/orders-0\/.*(verify|backup)/) })
-    const after = await Promise.all((await world.files.list(PARTITION)).map(async (name) => [name, await readWhole(world.files, `${PARTITION}/${name}`)]))
+    await expect(openOrders(dir)).rejects.toMatchObject({
+      code: 'CORRUPT_LOG',
+      message: expect.stringMatching(/\/data\/topics\/orders-0\/.*(verify|backup)/),
+    })
+    const after = await Promise.all(
+      (await world.files.list(PARTITION)).map(async (name) => [name, await readWhole(world.files, `${PARTITION}/${name}`)]),
+    )
     expect(after).toEqual(before)
   })
 
@@ -101,7 +167,10 @@ describe('damage before the checkpoint', () => {
     const second = readBatchSize(await readWhole(world.files, FIRST))
     await flipBit(world.files, FIRST, second + 16)
     const { log } = await reopen(world)
-    await expect(contentOf(log, 1)).rejects.toMatchObject({ code: 'CORRUPT_LOG', message: expect.stringContaining(`${FIRST} at byte ${second}`) })
+    await expect(contentOf(log, 1)).rejects.toMatchObject({
+      code: 'CORRUPT_LOG',
+      message: expect.stringContaining(`${FIRST} at byte ${second}`),
+    })
     expect((await contentOf(log, 2)).map(([offset]) => offset)).toEqual([2, 3, 4, 5, 6])
     expect((await log.read(0, 1, 7)).length).toBe(1)
   })
@@ -115,7 +184,10 @@ describe('damage before the checkpoint', () => {
     await world.files.remove(`${PARTITION}/checkpoint.json`)
     const second = readBatchSize(await readWhole(world.files, FIRST))
     await flipBit(world.files, FIRST, second + 200)
-    await expect(openOrders(await openDir(world))).rejects.toMatchObject({ code: 'CORRUPT_LOG', message: expect.stringContaining(`at byte ${second}`) })
+    await expect(openOrders(await openDir(world))).rejects.toMatchObject({
+      code: 'CORRUPT_LOG',
+      message: expect.stringContaining(`at byte ${second}`),
+    })
   })
 })
 
@@ -125,8 +197,15 @@ describe('what can be made again', () => {
     ['empty', async (world: TestWorld, path: string) => overwrite(world.files, path, Buffer.alloc(0))],
     ['garbage', async (world: TestWorld, path: string) => overwrite(world.files, path, Buffer.from('garbage of no shape'))],
     ['zeros', async (world: TestWorld, path: string) => overwrite(world.files, path, Buffer.alloc(240))],
-    ['of another log', async (world: TestWorld, path: string) => overwrite(world.files, path, Buffer.from('000000010000003200000002000000640000000300000096', 'hex'))],
-    ['shorter than it was', async (world: TestWorld, path: string) => overwrite(world.files, path, (await readWhole(world.files, path)).subarray(0, 24))],
+    [
+      'of another log',
+      async (world: TestWorld, path: string) =>
+        overwrite(world.files, path, Buffer.from('000000010000003200000002000000640000000300000096', 'hex')),
+    ],
+    [
+      'shorter than it was',
+      async (world: TestWorld, path: string) => overwrite(world.files, path, (await readWhole(world.files, path)).subarray(0, 24)),
+    ],
   ])('indexes that are %s do not keep anything from being found', async (_, damage) => {
     const world = await filled(12, true)
     for (const name of await world.files.list(PARTITION)) if (/index$/.test(name)) await damage(world, `${PARTITION}/${name}`)
@@ -148,7 +227,9 @@ describe('what can be made again', () => {
     const { log } = await reopen(world)
     expect(log.leaderEpochs.entries).toEqual([{ epoch: 0, startOffset: 0 }])
     for (const sequence of [2, 3, 4, 5, 6]) {
-      expect(log.append(batchOf([`${sequence}${BIG}`], { producer: { id: 5, epoch: 0, baseSequence: sequence } }), { leaderEpoch: 0 })).toMatchObject({ duplicate: true, baseOffset: sequence })
+      expect(
+        log.append(batchOf([`${sequence}${BIG}`], { producer: { id: 5, epoch: 0, baseSequence: sequence } }), { leaderEpoch: 0 }),
+      ).toMatchObject({ duplicate: true, baseOffset: sequence })
     }
     expect(await put(log, 'next', { producer: { id: 5, epoch: 0, baseSequence: 7 } })).toBe(7)
   })
@@ -157,7 +238,13 @@ describe('what can be made again', () => {
 describe('leftovers', () => {
   it('of interrupted work are removed: temporary files, deleted segments, segments before the log start', async () => {
     const world = await filled(7, true)
-    for (const name of ['checkpoint.json.tmp', '00000000000000000001.log.deleted', '00000000000000000002.log', '00000000000000000002.index']) await overwrite(world.files, `${PARTITION}/${name}`, Buffer.from('x'))
+    for (const name of [
+      'checkpoint.json.tmp',
+      '00000000000000000001.log.deleted',
+      '00000000000000000002.log',
+      '00000000000000000002.index',
+    ])
+      await overwrite(world.files, `${PARTITION}/${name}`, Buffer.from('x'))
     const { log } = await reopen(world)
     expect(await contentOf(log)).toHaveLength(7)
     const names = await world.files.list(PARTITION)

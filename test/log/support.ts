@@ -109,7 +109,11 @@ export async function put(log: PartitionLog, value: string, options: BatchOption
 }
 
 /** Every record from `offset` on, as `[offset, value]`. */
-export async function contentOf(log: PartitionLog, offset: number = log.logStartOffset, endOffset: number = log.logEndOffset): Promise<[number, string][]> {
+export async function contentOf(
+  log: PartitionLog,
+  offset: number = log.logStartOffset,
+  endOffset: number = log.logEndOffset,
+): Promise<[number, string][]> {
   const records: [number, string][] = []
   for (let next = offset; next < endOffset; ) {
     const chunks = await log.read(next, 1000, endOffset)
