@@ -49,9 +49,9 @@ export function clusterOf(count: number): MetadataImage {
   return image
 }
 
-export function createContext(defaults: CreateContext['defaults'] = { partitions: 1, replicas: 1 }): CreateContext {
-  let next = 0
-  return { defaults, newTopicId: () => idOf(10_000 + next++) }
+export function createContext(defaults: CreateContext['defaults'] = { partitions: 1, replicas: 1 }, firstId = 10_000): CreateContext {
+  let next = firstId
+  return { defaults, newTopicId: () => idOf(next++) }
 }
 
 /** Timers that run when told to. */

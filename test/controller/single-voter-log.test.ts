@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { MemoryStore } from '../../controller/memory-store.ts'
 import { BATCH_BYTES_MAX, openSingleVoterLog, PROPOSALS_MAX } from '../../controller/single-voter-log.ts'
 import type { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
-import { HeldStore, settle } from './fixtures.ts'
+import { HeldStore } from './fixtures.ts'
 
 /** A batch that can be told from others. */
 function batchOf(name: string): MetadataBatch {
@@ -31,11 +31,8 @@ describe('SingleVoterLog', () => {
   it('takes a proposal made at the very moment another one resolves', async () => {
     const log = await openSingleVoterLog(new MemoryStore())
     const second = log.propose(batchOf('a')).then(() => log.propose(batchOf('b')))
-    const third = log.propose(batchOf('c')).finally(() => log.propose(batchOf('d')))
-    expect(await second).toBeGreaterThan(0)
-    expect(await third).toBe(1)
-    await settle()
-    expect(log.committedOffset).toBe(3)
+    const third = log.propose(batchOf('c')).then(() => log.propose(batchOf('d')))
+    expect(new Set(await Promise.all([second, third]))).toEqual(new Set([2, 3]))
     await log.close()
   })
 
