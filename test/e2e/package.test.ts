@@ -4,6 +4,7 @@ import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { VERSION } from '../../protocol/version.ts'
+import { parseSource } from '../house/source.ts'
 import { environmentWithThisNode, olderNode, root, run, runOk, temporaryDirectory } from './support.ts'
 
 const PACKED_MAX_BYTES = 1_000_000
@@ -50,10 +51,8 @@ describe('the packed package', () => {
 
   it('brings every package that its code imports and asks for none that it does not', async () => {
     const files = (await readdir(join(installed, 'dist'), { recursive: true })).filter((name) => /\.m?js$/.test(name))
-    const texts = await Promise.all(files.map((name) => readFile(join(installed, 'dist', name), 'utf8')))
-    const imported = texts.flatMap((text) =>
-      [...text.matchAll(/(?:from|import|import\()\s*['"]([^'"./][^'"]*)['"]/g)].map((match) => match[1] ?? ''),
-    )
+    const sources = await Promise.all(files.map(async (name) => parseSource(name, await readFile(join(installed, 'dist', name), 'utf8'))))
+    const imported = sources.flatMap(({ imports }) => imports.map(({ specifier }) => specifier)).filter((name) => !name.startsWith('.'))
     const packages = imported
       .filter((name) => !name.startsWith('node:'))
       .map((name) =>

@@ -14,7 +14,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   protocol: { rooms: ['runtime'], packages: ['@bufbuild/protobuf', '@grpc/grpc-js', 'lz4js', 'murmurhash3js', 'snappyjs'] },
   log: { rooms: ['protocol', 'runtime'], packages: [] },
   controller: { rooms: ['protocol', 'runtime'], packages: ['@grpc/grpc-js', 'level'] },
-  broker: { rooms: ['log', 'controller', 'protocol', 'runtime'], packages: ['@grpc/grpc-js', 'pino', 'prom-client', 'yaml', 'zod'] },
+  broker: { rooms: ['log', 'controller', 'protocol', 'runtime'], packages: ['@grpc/grpc-js', 'pino', 'prom-client'] },
   client: { rooms: ['protocol', 'runtime'], packages: ['@grpc/grpc-js'] },
   cli: { rooms: ['client', 'protocol', 'runtime', 'broker', 'log'], packages: ['*'] },
   testing: { rooms: ['broker', 'client', 'controller', 'protocol', 'runtime'], packages: [] },
