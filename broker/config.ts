@@ -7,17 +7,10 @@
  */
 import { TidemarkError } from '../protocol/errors.ts'
 import { nearestName } from '../protocol/topic-config.ts'
-import { formatDuration, formatSize, parseDuration, parseSize } from '../protocol/units.ts'
+import { duration, integer, isLoopback, type ListenAddress, type NodeSetting, parseValue, type Role, size } from './setting-values.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFormat = 'auto' | 'json' | 'pretty'
-export type Role = 'broker' | 'controller'
-
-export interface ListenAddress {
-  readonly host: string
-  /** 0: any free one. */
-  readonly port: number
-}
 
 export interface Limits {
   readonly connectionsMax: number
@@ -72,26 +65,8 @@ export interface ConfigSourceEntry {
   readonly type: string
 }
 
-type NodeSettingType =
-  | { readonly kind: 'address'; readonly optional?: boolean }
-  | { readonly kind: 'string' }
-  | { readonly kind: 'boolean' }
-  | { readonly kind: 'roles' }
-  | { readonly kind: 'choice'; readonly values: readonly string[] }
-  | { readonly kind: 'integer' | 'duration' | 'size'; readonly min: number; readonly max: number }
-
-export interface NodeSetting {
-  readonly type: NodeSettingType
-  readonly defaultText: string
-  readonly text: string
-}
-
 const GIB = 1024 ** 3
 const DAY_MS = 86_400_000
-
-const duration = (min: number, max: number): NodeSettingType => ({ kind: 'duration', min, max })
-const size = (min: number, max: number): NodeSettingType => ({ kind: 'size', min, max })
-const integer = (min: number, max: number): NodeSettingType => ({ kind: 'integer', min, max })
 
 export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
   listen: {
@@ -205,6 +180,8 @@ export interface ConfigSources {
   readonly file?: unknown
   /** Named in messages. */
   readonly filePath?: string
+  /** Setting → text, in place of the table's defaults: for commands that have their own. */
+  readonly defaults?: Readonly<Record<string, string>>
 }
 
 export interface LoadedConfig {
@@ -221,9 +198,12 @@ export function environmentName(key: string): string {
 export function loadNodeConfig(sources: ConfigSources): LoadedConfig {
   const flags = checkKeys(sources.flags ?? {}, 'flag')
   const file = checkKeys(flatten(sources.file ?? {}, sources.filePath ?? 'the file'), sources.filePath ?? 'file')
+  const defaults = checkKeys(sources.defaults ?? {}, 'default')
   const values: Record<string, unknown> = {}
   const entries = Object.entries(NODE_SETTINGS).map(([key, setting]): ConfigSourceEntry => {
-    const environment = sources.environment?.[environmentName(key)]
+    // A variable that is set to nothing is how compose files and shells say "not set".
+    const environment = sources.environment?.[environmentName(key)] || undefined
+    const defaultText = defaults[key] ?? setting.defaultText
     const [text, source]: [string, ConfigSource] =
       flags[key] !== undefined
         ? [flags[key], 'flag']
@@ -231,12 +211,14 @@ export function loadNodeConfig(sources: ConfigSources): LoadedConfig {
           ? [environment, 'environment']
           : file[key] !== undefined
             ? [file[key], 'file']
-            : [setting.defaultText, 'default']
+            : [defaultText, 'default']
     values[key] = parseValue(key, setting.type, text)
-    return { key, value: text, defaultText: setting.defaultText, source, text: setting.text, type: setting.type.kind }
+    return { key, value: text, defaultText, source, text: setting.text, type: setting.type.kind }
   })
   const config = configOf(values)
-  checkListen(config)
+  const { host } = config.listen
+  if (!isLoopback(host) && !config.insecure)
+    throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
   return { config, entries }
 }
 
@@ -312,69 +294,4 @@ function checkKeys(values: Readonly<Record<string, string>>, source: string): Re
     )
   }
   return values
-}
-
-function parseValue(key: string, type: NodeSettingType, text: string): unknown {
-  switch (type.kind) {
-    case 'string':
-      return text
-    case 'boolean':
-      if (text !== 'true' && text !== 'false') throw wrong(key, text, 'true or false')
-      return text === 'true'
-    case 'choice':
-      if (!type.values.includes(text)) throw wrong(key, text, `one of ${type.values.join(', ')}`)
-      return text
-    case 'address':
-      return text === '' && type.optional ? undefined : parseListenAddress(key, text)
-    case 'roles':
-      return parseRoles(key, text)
-    case 'integer':
-      if (!/^\d+$/.test(text)) throw wrong(key, text, 'a whole number')
-      return within(key, Number(text), type, String)
-    case 'duration':
-      return within(key, parseDuration(text, key), type, formatDuration)
-    case 'size':
-      return within(key, parseSize(text, key), type, formatSize)
-  }
-}
-
-/** `host:port`, `[::1]:port` or a port alone. */
-export function parseListenAddress(key: string, text: string): ListenAddress {
-  const match = /^(?:(\[[0-9a-fA-F:.]+\]|[^:\s]+):)?(\d{1,5})$/.exec(text)
-  const port = Number(match?.[2])
-  if (match === null || port > 65_535) throw wrong(key, text, 'an address such as 127.0.0.1:9092')
-  return { host: (match[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port }
-}
-
-function parseRoles(key: string, text: string): readonly Role[] {
-  const roles = text.split(',').map((role) => role.trim())
-  const isSound =
-    roles.length > 0 && roles.every((role) => role === 'broker' || role === 'controller') && new Set(roles).size === roles.length
-  if (!isSound) throw wrong(key, text, 'broker, controller or both')
-  if (roles.length === 1)
-    throw wrong(key, text, 'broker,controller: roles on separate nodes need a cluster of several nodes, which this version does not form')
-  return roles as Role[]
-}
-
-function within(
-  key: string,
-  value: number,
-  range: { readonly min: number; readonly max: number },
-  format: (value: number) => string,
-): number {
-  if (value < range.min || value > range.max)
-    throw new TidemarkError('INVALID_CONFIG', `${key} is ${format(value)}, allowed is ${format(range.min)} to ${format(range.max)}`)
-  return value
-}
-
-function wrong(key: string, text: string, expected: string): TidemarkError {
-  return new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected ${expected}`)
-}
-
-/** Without authentication only this machine may come in, unless someone says that they mean it. */
-function checkListen(config: NodeConfig): void {
-  const { host } = config.listen
-  const isLoopback = host === 'localhost' || host === '::1' || /^127\./.test(host)
-  if (!isLoopback && !config.insecure)
-    throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
 }
