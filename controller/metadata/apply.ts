@@ -3,7 +3,7 @@
  * gets the same image. A record that is not known, or that contradicts the image, stops the node: going on would mean
  * to disagree with the others.
  *
- * What a batch costs: the topics it names (their partitions as references), and one copy of the map of topics.
+ * What a batch costs depends on the topics it names (their partitions are copied as references), not on how many there are.
  */
 import type {
   MetadataBatch,
@@ -46,7 +46,8 @@ class ImageDraft {
   #nextProducerId: number
   #nodes: Map<number, NodeMetadata> | undefined
   readonly #changedNodes = new Set<number>()
-  #names: Map<string, string> | undefined
+  /** Names by topic id where they differ from the base; undefined: gone. */
+  readonly #names = new Map<string, string | undefined>()
   /** Topics created or changed, by name. */
   readonly #topics = new Map<string, TopicDraft>()
   /** Topics of the base that are gone, by name. */
@@ -85,35 +86,39 @@ class ImageDraft {
   }
 
   finish(version: number): Applied {
-    const { topics, delta } = this.#finishTopics()
+    const changed = [...this.#topics.values()].map((draft) => ({ draft, topic: draft.finish() }))
+    const changedTopics = changed.map(({ topic }) => topic)
+    const createdTopics = changedTopics.filter(({ topicId }) => !this.#base.topicNamesById.has(topicId))
+    const removedTopics = [...this.#removed.values()]
     const nodes = this.#nodes ?? this.#base.nodes
     const image = {
       version,
       clusterId: this.#clusterId,
       featureLevel: this.#featureLevel,
       nodes,
-      topics,
-      topicNamesById: this.#names ?? this.#base.topicNamesById,
+      topics: this.#base.topics.with(
+        this.#removed.keys(),
+        changedTopics.map((topic) => [topic.name, topic]),
+      ),
+      topicNamesById: this.#base.topicNamesById.with(
+        removedTopics.map(({ topicId }) => topicId),
+        createdTopics.map(({ topicId, name }) => [topicId, name]),
+      ),
+      partitionCount:
+        this.#base.partitionCount + partitionsOf(changedTopics) - partitionsOf(this.#replaced(changedTopics)) - partitionsOf(removedTopics),
       nextProducerId: this.#nextProducerId,
     }
+    const changedPartitions = changed.flatMap(({ draft, topic }) => [...draft.changedPartitions].map((partition) => ({ topic, partition })))
     const changedNodes = [...this.#changedNodes].map((nodeId) => nodes.get(nodeId) as NodeMetadata)
-    return { image, delta: { ...delta, changedNodes } }
+    return { image, delta: { changedTopics, createdTopics, removedTopics, changedPartitions, changedNodes } }
   }
 
-  #finishTopics(): { readonly topics: ReadonlyMap<string, TopicMetadata>; readonly delta: Omit<MetadataDelta, 'changedNodes'> } {
-    const drafts = [...this.#topics.values()]
-    const changed = drafts.map((draft) => ({ draft, topic: draft.finish() }))
-    const delta = {
-      changedTopics: changed.map(({ topic }) => topic),
-      createdTopics: changed.map(({ topic }) => topic).filter(({ topicId }) => !this.#base.topicNamesById.has(topicId)),
-      removedTopics: [...this.#removed.values()],
-      changedPartitions: changed.flatMap(({ draft, topic }) => [...draft.changedPartitions].map((partition) => ({ topic, partition }))),
-    }
-    if (drafts.length === 0 && this.#removed.size === 0) return { topics: this.#base.topics, delta }
-    const topics = new Map(this.#base.topics)
-    for (const name of this.#removed.keys()) topics.delete(name)
-    for (const topic of delta.changedTopics) topics.set(topic.name, topic)
-    return { topics, delta }
+  /** Those of `topics` that the base has, as it has them. */
+  #replaced(topics: readonly TopicMetadata[]): TopicMetadata[] {
+    return topics.flatMap(({ name, topicId }) => {
+      const before = this.#base.topics.get(name)
+      return before?.topicId === topicId ? [before] : []
+    })
   }
 
   #registerNode(record: RegisterNodeRecord): void {
@@ -126,9 +131,8 @@ class ImageDraft {
     const { name, topicId } = record
     const exists = this.#topics.has(name) || (this.#base.topics.has(name) && !this.#removed.has(name))
     invariant(!exists, `topic ${name} is created once`)
-    const names = this.#writableNames()
-    invariant(!names.has(topicId), `topic id ${topicId} is given once`)
-    names.set(topicId, name)
+    invariant(!this.#names.has(topicId) && !this.#base.topicNamesById.has(topicId), `topic id ${topicId} is given once`)
+    this.#names.set(topicId, name)
     this.#topics.set(name, TopicDraft.create(record))
   }
 
@@ -143,7 +147,7 @@ class ImageDraft {
     const before = this.#base.topics.get(name)
     if (before?.topicId === topicId) this.#removed.set(name, before)
     this.#topics.delete(name)
-    this.#writableNames().delete(topicId)
+    this.#names.set(topicId, undefined)
   }
 
   #takeProducerIds({ firstProducerId, nextProducerId }: ProducerIdBlockRecord): void {
@@ -156,7 +160,7 @@ class ImageDraft {
   }
 
   #topicOfId(topicId: string): TopicDraft {
-    const name = (this.#names ?? this.#base.topicNamesById).get(topicId)
+    const name = this.#names.has(topicId) ? this.#names.get(topicId) : this.#base.topicNamesById.get(topicId)
     invariant(name !== undefined, `records name topics that exist, topic id ${topicId} does not`)
     const present = this.#topics.get(name)
     if (present !== undefined) return present
@@ -166,9 +170,8 @@ class ImageDraft {
     this.#topics.set(name, draft)
     return draft
   }
+}
 
-  #writableNames(): Map<string, string> {
-    this.#names ??= new Map(this.#base.topicNamesById)
-    return this.#names
-  }
+function partitionsOf(topics: readonly TopicMetadata[]): number {
+  return topics.reduce((sum, { partitions }) => sum + partitions.length, 0)
 }

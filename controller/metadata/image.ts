@@ -5,6 +5,7 @@
  * untouched with the old one.
  */
 import type { TopicConfig } from '../../protocol/topic-config.ts'
+import { SharedMap } from './shared-map.ts'
 
 export interface NodeMetadata {
   readonly nodeId: number
@@ -45,8 +46,11 @@ export interface MetadataImage {
   readonly clusterId: string
   readonly featureLevel: number
   readonly nodes: ReadonlyMap<number, NodeMetadata>
-  readonly topics: ReadonlyMap<string, TopicMetadata>
-  readonly topicNamesById: ReadonlyMap<string, string>
+  /** By name, in no order that means anything. */
+  readonly topics: SharedMap<TopicMetadata>
+  readonly topicNamesById: SharedMap<string>
+  /** Of all topics together. */
+  readonly partitionCount: number
   /** Producer ids below are taken. */
   readonly nextProducerId: number
 }
@@ -76,7 +80,8 @@ export const EMPTY_IMAGE: MetadataImage = Object.freeze({
   clusterId: '',
   featureLevel: 0,
   nodes: new Map(),
-  topics: new Map(),
-  topicNamesById: new Map(),
+  topics: SharedMap.empty<TopicMetadata>(),
+  topicNamesById: SharedMap.empty<string>(),
+  partitionCount: 0,
   nextProducerId: 0,
 })

@@ -81,11 +81,11 @@ export function growTopics(image: MetadataImage, request: GrowTopicsRequest): De
 class Plan {
   readonly records: MetadataRecord[] = []
   readonly #brokers: readonly NodeMetadata[]
-  #clusterPartitions = 0
+  #clusterPartitions: number
 
   constructor(image: MetadataImage) {
     this.#brokers = brokersOf(image)
-    for (const topic of image.topics.values()) this.#clusterPartitions += topic.partitions.length
+    this.#clusterPartitions = image.partitionCount
   }
 
   /** Throws unless so many replicas can be placed. */

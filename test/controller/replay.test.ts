@@ -66,7 +66,9 @@ async function run(steps: readonly Step[]): Promise<{ store: MemoryStore; image:
   // What is thrown here fails the log, and with it the test.
   controller.subscribe((image, delta) => {
     shadow.apply(delta)
-    invariant(isDeepStrictEqual([...shadow.topics], [...image.topics]), 'the deltas add up to the image')
+    invariant(isDeepStrictEqual(shadow.topics, new Map(image.topics)), 'the deltas add up to the image')
+    const partitionCount = [...image.topics.values()].reduce((sum, { partitions }) => sum + partitions.length, 0)
+    invariant(partitionCount === image.partitionCount, 'the partitions are counted right')
     const names = new Map([...image.topics.values()].map((present) => [present.topicId, present.name]))
     invariant(isDeepStrictEqual(names, new Map(image.topicNamesById)), 'topics are found by id as by name')
   })

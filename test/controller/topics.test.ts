@@ -101,7 +101,7 @@ describe('createTopics', () => {
       'INVALID_CONFIG',
       'INVALID_CONFIG',
     ])
-    expect([...after.topics.keys()]).toEqual(['present', 'my.topic', 'fine', 'new_one'])
+    expect(new Set(after.topics.keys())).toEqual(new Set(['present', 'my.topic', 'fine', 'new_one']))
   })
 
   it('names the values in its refusals', () => {
@@ -149,7 +149,7 @@ describe('deleteTopics', () => {
   it('deletes what exists and says what does not', () => {
     const decision = deleteTopics(image, { names: ['a', 'unknown', '__internal', 'b', 'b'] })
     expect(codes(decision.response.topics)).toEqual([undefined, 'UNKNOWN_TOPIC', 'INVALID_REQUEST', 'INVALID_REQUEST', 'INVALID_REQUEST'])
-    expect([...commit(image, decision).topics.keys()]).toEqual(['b', '__internal'])
+    expect(new Set(commit(image, decision).topics.keys())).toEqual(new Set(['b', '__internal']))
   })
 
   it('makes room for a topic of the same name with another id', () => {
