@@ -206,6 +206,6 @@ function replay(history: readonly MetadataBatch[]): MetadataImage {
   } catch (error) {
     if (TidemarkError.is(error) && error.code === 'DATA_DIR_INVALID') throw error
     const message = error instanceof Error ? error.message : String(error)
-    throw new TidemarkError('DATA_DIR_INVALID', `the metadata log cannot be applied: ${message}. Nothing was changed`, { cause: error })
+    throw new TidemarkError('DATA_DIR_INVALID', `the metadata log cannot be applied: ${message}. Nothing was added to it`, { cause: error })
   }
 }

@@ -110,7 +110,7 @@ class LevelStore implements MetadataStore {
   #damaged(what: string, cause?: unknown): TidemarkError {
     return new TidemarkError(
       'CORRUPT_LOG',
-      `the metadata in ${this.#path} cannot be trusted: ${what}. Nothing was changed; restore the directory from a backup`,
+      `the metadata in ${this.#path} cannot be trusted: ${what}. Restore ${this.#path} and ${this.#path}.end together from a backup`,
       { cause },
     )
   }

@@ -81,7 +81,7 @@ describe('LevelStore', () => {
     })
     await expect(load()).rejects.toMatchObject({
       code: 'CORRUPT_LOG',
-      message: expect.stringMatching(/entry 0 is missing.*restore the directory/),
+      message: expect.stringMatching(/entry 0 is missing.*Restore .* from a backup/),
     })
   })
 
@@ -222,7 +222,7 @@ describe('a controller on a LevelStore', () => {
     await again.close()
   })
 
-  it('does not open when an entry is damaged, changes nothing and lets go of the directory', async () => {
+  it('does not open when an entry is damaged, adds nothing and lets go of the directory', async () => {
     const controller = await startController(await openLevelStore(path))
     await controller.createTopics(createRequest('orders'))
     await controller.close()
