@@ -20,6 +20,14 @@ const ACK_SWEEP_MS = 1000
 /** Unsent answers of all connections together, as a multiple of the largest answer. */
 const RESPONSE_MEMORY_FACTOR = 16
 
+/** What the data directory has done and holds. */
+export interface StorageStats {
+  readonly syncCount: number
+  readonly syncTotalMs: number
+  readonly tailCacheBytes: number
+  readonly openFileCount: number
+}
+
 /** What the port knows of its connections. */
 export interface PortStats {
   readonly connectionCount: number
@@ -37,6 +45,7 @@ export class Broker {
   /** Of the package. */
   readonly version: string
   readonly portStats: () => PortStats
+  readonly storageStats: () => StorageStats
   /** Why the data directory was taken out of service, if it was. */
   readonly storageFailure: () => TidemarkError | undefined
   readonly controller: Controller
@@ -58,6 +67,7 @@ export class Broker {
     readonly configEntries: readonly ConfigSourceEntry[]
     readonly version: string
     readonly portStats: () => PortStats
+    readonly storageStats: () => StorageStats
     readonly storageFailure: () => TidemarkError | undefined
     readonly controller: Controller
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
@@ -69,6 +79,7 @@ export class Broker {
     this.configEntries = parts.configEntries
     this.version = parts.version
     this.portStats = parts.portStats
+    this.storageStats = parts.storageStats
     this.storageFailure = parts.storageFailure
     this.controller = parts.controller
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))

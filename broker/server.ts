@@ -192,6 +192,12 @@ class Node implements RunningNode {
       version: VERSION,
       controller,
       portStats: () => this.#port ?? { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
+      storageStats: () => ({
+        syncCount: dataDir.health.syncCount,
+        syncTotalMs: dataDir.health.syncTotalMs,
+        tailCacheBytes: dataDir.tailCacheBytes,
+        openFileCount: dataDir.openFileCount,
+      }),
       storageFailure: () => dataDir.failure,
       createPartitions: (onWaiting) =>
         new PartitionRegistry({

@@ -105,6 +105,30 @@ const SAMPLES: readonly Sample[] = [
     type: 'gauge',
     read: (broker) => broker.controller.image.version,
   },
+  {
+    name: 'tidemark_storage_syncs_total',
+    help: 'Times data was made durable',
+    type: 'counter',
+    read: (broker) => broker.storageStats().syncCount,
+  },
+  {
+    name: 'tidemark_storage_sync_seconds_total',
+    help: 'Time spent making data durable',
+    type: 'counter',
+    read: (broker) => broker.storageStats().syncTotalMs / 1000,
+  },
+  {
+    name: 'tidemark_storage_tail_cache_bytes',
+    help: 'Bytes of the newest batches kept in memory',
+    type: 'gauge',
+    read: (broker) => broker.storageStats().tailCacheBytes,
+  },
+  {
+    name: 'tidemark_storage_open_files',
+    help: 'Segment and index files open now',
+    type: 'gauge',
+    read: (broker) => broker.storageStats().openFileCount,
+  },
 ]
 
 /** The page as it is now. Before the node has a broker it is empty. */
