@@ -12,12 +12,15 @@ import { TidemarkError } from '../protocol/errors.ts'
 import { encodeUuid, isUuid } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
-import type { DirectoryLock, Files, Runtime, Timer } from '../runtime/runtime.ts'
+import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from './atomic-file.ts'
+import { BackgroundSync } from './background-sync.ts'
+import { guarded, inGroups, jsonFile, makeDurableDirectory, parseJsonFile } from './data-dir-files.ts'
 import { DirectoryHealth } from './directory-health.ts'
-import { DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, partitionDirectoryName } from './file-names.ts'
+import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
+import { claimPartitionDirectory, type PresentLog, readPartitionFile } from './partition-directory.ts'
 import { PartitionLog } from './partition-log.ts'
 import { recoverLog } from './recovery.ts'
 import { TailCache } from './tail-cache.ts'
@@ -28,15 +31,6 @@ const IDENTITY_FILE = 'meta.properties.json'
 const CLEAN_SHUTDOWN_FILE = 'clean-shutdown'
 const TOPICS_DIRECTORY = 'topics'
 const FORMAT_VERSION = 1
-
-/** Logs that do not sync by themselves are synced this often while they are written to. */
-const BACKGROUND_FLUSH_MS = 1000
-
-/** A log that was written to gets a checkpoint this often, so that damage to what was acknowledged long ago is told from a torn tail. */
-const CHECKPOINT_EVERY_MS = 60_000
-
-/** Logs flushed or checkpointed at the same time by the clock: the disk is for those who wait. */
-const BACKGROUND_CONCURRENCY = 4
 
 /** Files read, or logs closed, at the same time. */
 const CONCURRENCY = 32
@@ -64,12 +58,6 @@ export interface DataDirIdentity {
   readonly directoryId: string
 }
 
-export interface PresentLog {
-  readonly topic: string
-  readonly partition: number
-  readonly topicId: string
-}
-
 export class DataDir {
   readonly path: string
   readonly #runtime: Runtime
@@ -82,11 +70,7 @@ export class DataDir {
   readonly #logs = new Map<string, PartitionLog>()
   /** Being opened or open, by name of the directory. */
   readonly #claimed = new Set<string>()
-  readonly #toFlush = new Set<PartitionLog>()
-  readonly #toCheckpoint = new Set<PartitionLog>()
-  #flushTimer: Timer | undefined
-  #checkpointTimer: Timer | undefined
-  #background: Promise<void> = Promise.resolve()
+  readonly #background: BackgroundSync
   #identity: DataDirIdentity | undefined
   #wasCleanShutdown = false
   #closing: Promise<void> | undefined
@@ -96,7 +80,8 @@ export class DataDir {
     this.path = path
     this.#runtime = runtime
     this.#lock = lock
-    this.#pool = new FilePool(runtime.files, options.openFilesMax, () => this.#flushNow())
+    this.#pool = new FilePool(runtime.files, options.openFilesMax, () => this.#background.flushNow())
+    this.#background = new BackgroundSync(runtime)
     this.#tailCache = new TailCache(options.tailCacheBytes)
     this.#trash = new Trash(runtime.files, runtime.timers, runtime.log)
     this.#health = new DirectoryHealth(path, runtime, options.diskMinFreeBytes, (error) => {
@@ -192,7 +177,7 @@ export class DataDir {
   ): Promise<PartitionLog> {
     const { topic, topicId, partition, config } = options
     const directory = this.#directoryOf(name)
-    await this.#claimDirectory(directory, options)
+    await claimPartitionDirectory(this.#runtime.files, directory, options)
     const { files, clock, log } = this.#runtime
     const segmentParts = { files, pool: this.#pool, indexes: this.#indexes }
     const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
@@ -205,7 +190,7 @@ export class DataDir {
       health: this.#health,
       tail: this.#tailCache.createTail(),
       trash: this.#trash,
-      noteDirty: this.#noteDirty,
+      noteDirty: this.#background.noteDirty,
     }
     return new PartitionLog(parts, { topic, topicId, partition, directory }, config, recovered)
   }
@@ -216,8 +201,7 @@ export class DataDir {
     const log = this.#logs.get(name)
     this.#logs.delete(name)
     if (log !== undefined) {
-      this.#toFlush.delete(log)
-      this.#toCheckpoint.delete(log)
+      this.#background.forget(log)
       await log.abandon()
     }
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
@@ -237,7 +221,7 @@ export class DataDir {
     const found: PresentLog[] = []
     await inGroups(names, CONCURRENCY, async (name) => {
       try {
-        const present = await this.#readPartitionFile(`${topics}/${name}`)
+        const present = await readPartitionFile(this.#runtime.files, `${topics}/${name}`)
         if (present !== undefined) found.push(present)
       } catch (error) {
         this.#runtime.log.error('partition.unreadable', { path: `${topics}/${name}`, error: TidemarkError.from(error).message })
@@ -253,11 +237,9 @@ export class DataDir {
   }
 
   async #close(): Promise<void> {
-    this.#flushTimer?.cancel()
-    this.#checkpointTimer?.cancel()
     const failures: unknown[] = []
     const note = (error: unknown): void => void failures.push(error)
-    await this.#background
+    await this.#background.close()
     await inGroups([...this.#logs.values()], CONCURRENCY, (log) => log.close().catch(note))
     await this.#trash.close()
     await this.#pool.close()
@@ -296,141 +278,7 @@ export class DataDir {
     return { clusterId, nodeId, directoryId }
   }
 
-  /** Makes the directory of a partition, or checks that it is the one meant. */
-  async #claimDirectory(
-    directory: string,
-    wanted: { readonly topic: string; readonly topicId: string; readonly partition: number },
-  ): Promise<void> {
-    const { files } = this.#runtime
-    const present = await this.#readPartitionFile(directory)
-    if (present === undefined) {
-      await files.makeDirectory(directory)
-      const names = await files.list(directory)
-      if (names.some((name) => name.endsWith(LOG_SUFFIX))) {
-        throw new TidemarkError(
-          'DATA_DIR_INVALID',
-          `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`,
-        )
-      }
-      await writeFileAtomic(
-        files,
-        directory,
-        PARTITION_FILE,
-        jsonFile({ version: FORMAT_VERSION, topic: wanted.topic, partition: wanted.partition, topicId: wanted.topicId }),
-      )
-      await files.syncDirectory(`${this.path}/${TOPICS_DIRECTORY}`)
-      return
-    }
-    if (present.topicId !== wanted.topicId || present.partition !== wanted.partition) {
-      throw new TidemarkError(
-        'DATA_DIR_INVALID',
-        `${directory} holds partition ${present.partition} of topic id ${present.topicId}, wanted is ${wanted.partition} of ${wanted.topicId}; it was left as it is`,
-      )
-    }
-  }
-
-  async #readPartitionFile(directory: string): Promise<PresentLog | undefined> {
-    const path = `${directory}/${PARTITION_FILE}`
-    const content = await readSmallFile(this.#runtime.files, path)
-    if (content === undefined) return undefined
-    const { topic, partition, topicId } = parseJsonFile(content, path)
-    if (typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string')
-      throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
-    return { topic, partition, topicId }
-  }
-
   #directoryOf(name: string): string {
     return `${this.path}/${TOPICS_DIRECTORY}/${name}`
-  }
-
-  /** One timer each for all logs, and none while nothing is written. */
-  readonly #noteDirty = (log: PartitionLog): void => {
-    if (!log.syncsAtOnce) {
-      this.#toFlush.add(log)
-      this.#flushTimer ??= this.#runtime.timers.after(BACKGROUND_FLUSH_MS, () => {
-        this.#flushTimer = undefined
-        this.#flushNow()
-      })
-    }
-    this.#toCheckpoint.add(log)
-    this.#checkpointTimer ??= this.#runtime.timers.after(CHECKPOINT_EVERY_MS, () => {
-      this.#checkpointTimer = undefined
-      this.#checkpointNow()
-    })
-  }
-
-  #flushNow(): void {
-    const due = [...this.#toFlush]
-    this.#toFlush.clear()
-    // A failure has told the directory's health already, and a full disk whoever appended.
-    void inGroups(due, BACKGROUND_CONCURRENCY, (log) => log.flush().catch(() => {}))
-  }
-
-  #checkpointNow(): void {
-    const due = [...this.#toCheckpoint].filter((log) => log.isCheckpointDue)
-    this.#toCheckpoint.clear()
-    const checkpoint = async (log: PartitionLog): Promise<void> => {
-      if (this.#closing !== undefined || this.#health.failure !== undefined || !log.isCheckpointDue) return
-      await log
-        .checkpoint()
-        .catch((error: unknown) =>
-          this.#runtime.log.warn('checkpoint.failed', { directory: log.directory, error: TidemarkError.from(error).message }),
-        )
-    }
-    this.#background = this.#background.then(() => inGroups(due, BACKGROUND_CONCURRENCY, checkpoint))
-  }
-}
-
-/** Does `work` on every item, on at most `concurrency` at a time. */
-async function inGroups<T>(items: readonly T[], concurrency: number, work: (item: T) => Promise<unknown>): Promise<void> {
-  const rest = items.values()
-  const worker = async (): Promise<void> => {
-    for (const item of rest) await work(item)
-  }
-  await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker))
-}
-
-/** Makes a directory and those above it that are missing; a crash does not take them away again. */
-async function makeDurableDirectory(files: Files, path: string): Promise<void> {
-  const missing: string[] = []
-  let present = path
-  while (present !== '' && (await files.stat(present)) === undefined) {
-    missing.push(present)
-    present = parentOf(present)
-  }
-  await files.makeDirectory(path)
-  for (const created of missing) await files.syncDirectory(parentOf(created))
-}
-
-function parentOf(path: string): string {
-  const end = path.replace(/\/+$/, '').lastIndexOf('/')
-  return end < 0 ? '.' : path.slice(0, end) || '/'
-}
-
-function jsonFile(fields: object): Buffer {
-  return Buffer.from(`${JSON.stringify(fields)}\n`)
-}
-
-function parseJsonFile(content: Buffer, path: string): Record<string, unknown> {
-  try {
-    return JSON.parse(content.toString('utf8')) as Record<string, unknown>
-  } catch (error) {
-    throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`, { cause: error })
-  }
-}
-
-/** System errors as ours, with the path and what they mean. */
-async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (TidemarkError.is(error)) throw error
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    const message = error instanceof Error ? error.message : String(error)
-    if (code === 'ELOCKED') throw new TidemarkError('DATA_DIR_LOCKED', `${path} is in use: ${message}`, { cause: error })
-    if (code === 'ENOSPC' || code === 'EDQUOT')
-      throw new TidemarkError('DISK_FULL', `${path}: ${message}`, { cause: error, outcome: 'failed' })
-    if (code === undefined) throw error
-    throw new TidemarkError('DATA_DIR_INVALID', `${path}: ${message}`, { cause: error })
   }
 }

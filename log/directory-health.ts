@@ -120,3 +120,9 @@ export function isDiskFull(error: unknown): boolean {
 export function isDiskBroken(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === 'EIO' || error.code === 'EROFS' || error.code === 'ENXIO')
 }
+
+/** A system error as one of ours; everything else as it is. */
+export function asStorageError(error: unknown, directory: string): unknown {
+  if (TidemarkError.is(error) || !(error instanceof Error && 'code' in error)) return error
+  return new TidemarkError('STORAGE_FAILED', `${directory}: ${error.message}`, { cause: error })
+}

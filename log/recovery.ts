@@ -7,17 +7,10 @@
  * checkpoint is synced before anyone sees it, because the kernel may only have had it in memory. Recovering
  * twice gives the same log.
  */
-import {
-  readBaseOffset,
-  readBaseSequence,
-  readLastOffset,
-  readLeaderEpoch,
-  readProducerEpoch,
-  readProducerId,
-  readRecordCount,
-} from '../protocol/batch-header.ts'
+import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Log } from '../runtime/runtime.ts'
+import { producerOf } from './append-checks.ts'
 import { isTemporary, readSmallFile } from './atomic-file.ts'
 import type { Damage } from './batch-walk.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
@@ -97,14 +90,8 @@ class Replay {
   apply(batch: Buffer): void {
     const baseOffset = readBaseOffset(batch)
     this.epochs.assign(readLeaderEpoch(batch), baseOffset)
-    const producerId = readProducerId(batch)
-    if (producerId < 0) return
-    const producer = {
-      producerId,
-      epoch: readProducerEpoch(batch),
-      baseSequence: readBaseSequence(batch),
-      recordCount: readRecordCount(batch),
-    }
+    const producer = producerOf(batch)
+    if (producer === undefined) return
     this.producers.update(producer, baseOffset, this.#nowMs, readLastOffset(batch) + 1)
   }
 }

@@ -14,6 +14,7 @@ import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from '
 import type { FileLease, FilePool } from './file-pool.ts'
 import type { IndexCache, SegmentIndexes } from './index-cache.ts'
 import { OffsetIndex } from './offset-index.ts'
+import { ReadEnds } from './read-ends.ts'
 import { TimeIndex } from './time-index.ts'
 
 /** Indexes hold offsets relative to the segment's base in 31 bits. */
@@ -24,9 +25,6 @@ const SCAN_CHUNK_BYTES = 1024 * 1024
 
 /** Read beyond what was asked for: the index points at most this far before the batch that holds the first offset, mostly. */
 const READ_SLACK_BYTES = 8 * 1024
-
-/** Readers of one segment that are followed from read to read. */
-const READ_ENDS_MAX = 16
 
 /** What a segment needs of its data directory. */
 export interface SegmentParts {
@@ -68,8 +66,7 @@ export class Segment {
   #bytesSinceIndexEntry = 0
   /** The indexes were made from the log by this process: what a read finds wrong is the log's fault. */
   #isIndexRebuilt = false
-  /** Where the latest reads ended, so that who reads on need not ask the index, which points a batch too far back. */
-  #readEnds: { readonly offset: number; readonly position: number }[] | undefined
+  #readEnds: ReadEnds | undefined
   /** Found when the indexes were to be made again; every look-up that needs them reports it. */
   #damage: TidemarkError | undefined
 
@@ -169,7 +166,8 @@ export class Segment {
    * there are none. Throws `CORRUPT_LOG` when lengths or offsets cannot be right; checksums are left to the reader.
    */
   async read(wanted: Wanted, intervalBytes: number): Promise<Buffer | undefined> {
-    const position = this.#takeReadEnd(wanted.offset) ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
+    const position =
+      this.#readEnds?.take(wanted.offset) ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
     const found = await this.#readFrom(position, wanted)
     if (!isDamage(found) && !(found !== undefined && readBaseOffset(found) > wanted.offset)) return found
     if (this.active !== undefined || this.#isIndexRebuilt) {
@@ -252,7 +250,8 @@ export class Segment {
         if (chunk.length < length) return { position: position + chunk.length, what: 'the file ends early' }
         const cut = cutBatches(chunk, position, fileBytes, nextOffset, wanted)
         if (cut.kind === 'found') {
-          this.#noteReadEnd(cut.nextOffset, cut.endPosition)
+          this.#readEnds ??= new ReadEnds()
+          this.#readEnds.note(cut.nextOffset, cut.endPosition)
           return cut.batches
         }
         if (cut.kind === 'damaged') return cut.damage
@@ -265,18 +264,6 @@ export class Segment {
     } finally {
       lease.release()
     }
-  }
-
-  #noteReadEnd(offset: number, position: number): void {
-    this.#readEnds ??= []
-    if (this.#readEnds.length >= READ_ENDS_MAX) this.#readEnds.shift()
-    this.#readEnds.push({ offset, position })
-  }
-
-  /** Where the batch at `offset` begins, if the last read of someone ended there. */
-  #takeReadEnd(offset: number): number | undefined {
-    const at = this.#readEnds?.findIndex((end) => end.offset === offset) ?? -1
-    return at < 0 ? undefined : this.#readEnds?.splice(at, 1)[0]?.position
   }
 
   #damaged(damage: Damage): TidemarkError {

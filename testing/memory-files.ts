@@ -8,34 +8,8 @@
  * reached the disk after all. `kill` ends only the process. The old files are dead from then on: calls on them never settle.
  */
 import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
-
-export type FileOperation =
-  | 'open'
-  | 'read'
-  | 'write'
-  | 'datasync'
-  | 'truncate'
-  | 'rename'
-  | 'remove'
-  | 'list'
-  | 'syncDirectory'
-  | 'makeDirectory'
-  | 'freeBytes'
-
-/** A failure to come. */
-export interface Fault {
-  readonly operation: FileOperation
-  /** As Node names them: `EIO`, `ENOSPC`, `EMFILE`, … */
-  readonly code: string
-  /** Only files and directories whose path ends with this. */
-  readonly pathEnd?: string
-  /** So many matching calls succeed first; default 0. */
-  readonly after?: number
-  /** So many fail then; default 1. */
-  readonly times?: number
-  /** Bytes a failing write leaves behind; default 0. */
-  readonly tornBytes?: number
-}
+import { type Fault, FaultQueue, type FileOperation } from './memory-faults.ts'
+import { MemoryDirectory, MemoryFile, type MemoryNode } from './memory-tree.ts'
 
 export interface MemoryFilesOptions {
   /** Default: no limit. */
@@ -44,23 +18,16 @@ export interface MemoryFilesOptions {
   readonly pause?: (operation: FileOperation) => Promise<void>
 }
 
-const SECTOR_BYTES = 512
 const UNLIMITED = Number.MAX_SAFE_INTEGER
-
-interface PendingFault {
-  readonly fault: Fault
-  skipCount: number
-  leftCount: number
-}
 
 export class MemoryFiles implements Files {
   capacityBytes: number
   /** Calls so far, by operation. */
   readonly counts: Map<FileOperation, number> = new Map()
   readonly #pause: (operation: FileOperation) => Promise<void>
-  #root = new Directory()
+  #root = new MemoryDirectory()
   readonly #locks = new Set<string>()
-  #faults: PendingFault[] = []
+  readonly #faults = new FaultQueue()
   #isDead = false
   #openHandleCount = 0
 
@@ -85,11 +52,7 @@ export class MemoryFiles implements Files {
 
   /** Makes a coming call fail. */
   inject(fault: Fault): void {
-    this.#faults.push({ fault, skipCount: fault.after ?? 0, leftCount: fault.times ?? 1 })
-  }
-
-  clearFaults(): void {
-    this.#faults = []
+    this.#faults.add(fault)
   }
 
   /** The files as they are found after the power went now. `keep` decides what of the unsynced survives; default: nothing. */
@@ -118,7 +81,7 @@ export class MemoryFiles implements Files {
       parent.entries.set(name, file)
     }
     if (file === undefined) throw failure('ENOENT', path)
-    if (file instanceof Directory) throw failure('EISDIR', path)
+    if (file instanceof MemoryDirectory) throw failure('EISDIR', path)
     this.#openHandleCount++
     return new MemoryHandle(this, path, file, mode !== 'read', () => this.#openHandleCount--)
   }
@@ -132,7 +95,7 @@ export class MemoryFiles implements Files {
     await this.#settle('read')
     const node = this.#find(path)
     if (node === undefined) return undefined
-    return node instanceof Directory
+    return node instanceof MemoryDirectory
       ? { isDirectory: true, sizeBytes: 0, modifiedMs: 0 }
       : { isDirectory: false, sizeBytes: node.sizeBytes, modifiedMs: 0 }
   }
@@ -141,7 +104,7 @@ export class MemoryFiles implements Files {
     await this.enter('makeDirectory', path)
     let directory = this.#root
     for (const name of partsOf(path)) {
-      const present = directory.entries.get(name) ?? new Directory()
+      const present = directory.entries.get(name) ?? new MemoryDirectory()
       if (present instanceof MemoryFile) throw failure('EEXIST', path)
       directory.entries.set(name, present)
       directory = present
@@ -201,15 +164,7 @@ export class MemoryFiles implements Files {
   /** The fault that this call is to have. Not for users. */
   takeFault(operation: FileOperation, path: string): Fault | undefined {
     this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1)
-    const due = this.#faults.find(({ fault }) => fault.operation === operation && path.endsWith(fault.pathEnd ?? ''))
-    if (due === undefined) return undefined
-    if (due.skipCount > 0) {
-      due.skipCount--
-      return undefined
-    }
-    due.leftCount--
-    if (due.leftCount === 0) this.#faults.splice(this.#faults.indexOf(due), 1)
-    return due.fault
+    return this.#faults.take(operation, path)
   }
 
   /** Ends a call. In dead files it never does. Not for users. */
@@ -232,156 +187,28 @@ export class MemoryFiles implements Files {
     parent?.entries.delete(name)
   }
 
-  #find(path: string): Node | undefined {
-    let node: Node | undefined = this.#root
-    for (const name of partsOf(path)) node = node instanceof Directory ? node.entries.get(name) : undefined
+  #find(path: string): MemoryNode | undefined {
+    let node: MemoryNode | undefined = this.#root
+    for (const name of partsOf(path)) node = node instanceof MemoryDirectory ? node.entries.get(name) : undefined
     return node
   }
 
-  #directory(path: string): Directory {
+  #directory(path: string): MemoryDirectory {
     const node = this.#find(path)
     if (node === undefined) throw failure('ENOENT', path)
-    if (!(node instanceof Directory)) throw failure('ENOTDIR', path)
+    if (!(node instanceof MemoryDirectory)) throw failure('ENOTDIR', path)
     return node
   }
 
-  #parentOf(path: string): { parent: Directory; name: string }
-  #parentOf(path: string, isAbsenceFine: true): { parent: Directory | undefined; name: string }
-  #parentOf(path: string, isAbsenceFine = false): { parent: Directory | undefined; name: string } {
+  #parentOf(path: string): { parent: MemoryDirectory; name: string }
+  #parentOf(path: string, isAbsenceFine: true): { parent: MemoryDirectory | undefined; name: string }
+  #parentOf(path: string, isAbsenceFine = false): { parent: MemoryDirectory | undefined; name: string } {
     const parts = partsOf(path)
     const name = parts.pop() ?? ''
     const parent = this.#find(parts.join('/'))
-    if (parent instanceof Directory) return { parent, name }
+    if (parent instanceof MemoryDirectory) return { parent, name }
     if (isAbsenceFine) return { parent: undefined, name }
     throw failure(parent === undefined ? 'ENOENT' : 'ENOTDIR', path)
-  }
-}
-
-type Node = Directory | MemoryFile
-
-class Directory {
-  entries = new Map<string, Node>()
-  /** The names that survive a crash. */
-  durable = new Map<string, Node>()
-
-  usedBytes(): number {
-    let bytes = 0
-    for (const node of this.entries.values()) bytes += node instanceof Directory ? node.usedBytes() : node.sizeBytes
-    return bytes
-  }
-
-  settleAll(): void {
-    for (const node of this.entries.values()) node.settleAll()
-  }
-
-  afterCrash(keep: () => boolean): Directory {
-    const survivor = new Directory()
-    for (const [name, node] of keep() ? this.entries : this.durable) survivor.entries.set(name, node.afterCrash(keep))
-    survivor.durable = new Map(survivor.entries)
-    return survivor
-  }
-}
-
-/** A change of a file that is not synced yet, with what it takes to undo it. */
-interface Change {
-  readonly kind: 'write' | 'truncate'
-  readonly position: number
-  readonly length: number
-  readonly oldSizeBytes: number
-  /** What lay at `position` before. */
-  readonly oldBytes: Buffer
-  isSettled: boolean
-  isDurable: boolean
-}
-
-class MemoryFile {
-  #bytes = Buffer.alloc(0)
-  sizeBytes = 0
-  /** Unsynced, oldest first. */
-  #changes: Change[] = []
-
-  read(buffer: Buffer, offset: number, length: number, position: number): number {
-    return this.#bytes.copy(buffer, offset, Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes))
-  }
-
-  /** `lengthMax` ends a write that fails half way; `roomBytes` is what the file may grow. */
-  write(buffers: readonly Buffer[], position: number, roomBytes: number, lengthMax: number): { change: Change; isComplete: boolean } {
-    const wanted = buffers.reduce((sum, buffer) => sum + buffer.length, 0)
-    const growth = Math.max(0, position + wanted - this.sizeBytes)
-    const fitting = growth > roomBytes ? Math.max(0, wanted - (growth - roomBytes)) : wanted
-    const length = Math.min(fitting, lengthMax)
-    const change = this.#note('write', position, length)
-    this.#resize(Math.max(this.sizeBytes, position + length))
-    let at = position
-    for (const buffer of buffers) at += buffer.copy(this.#bytes, at, 0, Math.max(0, Math.min(buffer.length, position + length - at)))
-    return { change, isComplete: length === wanted }
-  }
-
-  truncate(sizeBytes: number): Change {
-    const change = this.#note('truncate', sizeBytes, Math.max(0, this.sizeBytes - sizeBytes))
-    this.#resize(sizeBytes)
-    return change
-  }
-
-  /** What a sync that begins now will have made durable when it ends. */
-  beginSync(): () => void {
-    const covered = this.#changes.filter((change) => change.isSettled)
-    return () => {
-      for (const change of covered) change.isDurable = true
-      const firstVolatile = this.#changes.findIndex((change) => !change.isDurable)
-      this.#changes.splice(0, firstVolatile < 0 ? this.#changes.length : firstVolatile)
-    }
-  }
-
-  settleAll(): void {
-    for (const change of this.#changes) change.isSettled = true
-  }
-
-  afterCrash(keep: () => boolean): MemoryFile {
-    const now = Buffer.from(this.#bytes.subarray(0, this.sizeBytes))
-    const survivor = new MemoryFile()
-    survivor.#bytes = Buffer.from(now)
-    survivor.sizeBytes = this.sizeBytes
-    for (const change of this.#changes.toReversed()) {
-      survivor.#resize(change.oldSizeBytes)
-      change.oldBytes.copy(survivor.#bytes, change.position)
-    }
-    for (const change of this.#changes) survivor.#redo(change, now, change.isDurable ? () => true : keep)
-    return survivor
-  }
-
-  #redo(change: Change, now: Buffer, keep: () => boolean): void {
-    if (change.kind === 'truncate') {
-      if (keep()) this.#resize(change.position)
-      return
-    }
-    const end = change.position + change.length
-    for (let at = change.position; at < end; ) {
-      const sectorEnd = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES)
-      if (keep()) {
-        this.#resize(Math.max(this.sizeBytes, sectorEnd))
-        now.copy(this.#bytes, at, at, sectorEnd)
-      }
-      at = sectorEnd
-    }
-  }
-
-  #note(kind: Change['kind'], position: number, length: number): Change {
-    const oldBytes = Buffer.from(this.#bytes.subarray(Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes)))
-    const change: Change = { kind, position, length, oldSizeBytes: this.sizeBytes, oldBytes, isSettled: false, isDurable: false }
-    this.#changes.push(change)
-    return change
-  }
-
-  #resize(sizeBytes: number): void {
-    if (sizeBytes > this.#bytes.length) {
-      const grown = Buffer.alloc(Math.max(sizeBytes, this.#bytes.length * 2))
-      this.#bytes.copy(grown, 0, 0, this.sizeBytes)
-      this.#bytes = grown
-    } else if (sizeBytes < this.sizeBytes) {
-      this.#bytes.fill(0, sizeBytes, this.sizeBytes)
-    }
-    this.sizeBytes = sizeBytes
   }
 }
 

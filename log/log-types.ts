@@ -1,0 +1,27 @@
+/** What a log tells those who use it. */
+import type { TidemarkError } from '../protocol/errors.ts'
+
+export interface Appended {
+  readonly baseOffset: number
+  readonly lastOffset: number
+  /** The batch was there already; the offsets are those of the first copy. */
+  readonly duplicate: boolean
+  /** 0 unless the topic's timestamps are append times. */
+  readonly appendTimeMs: number
+}
+
+/** Told of a log's progress, synchronously. */
+export interface LogListener {
+  /** The written, flushed or log start offset moved. */
+  advanced(): void
+  /** The appends at and above `fromOffset` were taken back: they never reached the disk. */
+  undone(fromOffset: number, error: TidemarkError): void
+}
+
+export interface LogDescription {
+  readonly logStartOffset: number
+  readonly logEndOffset: number
+  readonly flushedOffset: number
+  readonly sizeBytes: number
+  readonly segmentCount: number
+}

@@ -1,0 +1,50 @@
+/** The directory of one partition and the file in it that says whose it is. Names are for people; the topic id decides. */
+import { TidemarkError } from '../protocol/errors.ts'
+import type { Files } from '../runtime/runtime.ts'
+import { readSmallFile, writeFileAtomic } from './atomic-file.ts'
+import { jsonFile, parseJsonFile } from './data-dir-files.ts'
+import { LOG_SUFFIX, PARTITION_FILE } from './file-names.ts'
+
+const VERSION = 1
+
+export interface PresentLog {
+  readonly topic: string
+  readonly partition: number
+  readonly topicId: string
+}
+
+/** Makes the directory, durably, or checks that it is the one meant. Throws `DATA_DIR_INVALID`, and then nothing was changed. */
+export async function claimPartitionDirectory(files: Files, directory: string, wanted: PresentLog): Promise<void> {
+  const present = await readPartitionFile(files, directory)
+  if (present === undefined) return makePartitionDirectory(files, directory, wanted)
+  if (present.topicId === wanted.topicId && present.partition === wanted.partition) return
+  throw new TidemarkError(
+    'DATA_DIR_INVALID',
+    `${directory} holds partition ${present.partition} of topic id ${present.topicId}, wanted is ${wanted.partition} of ${wanted.topicId}; it was left as it is`,
+  )
+}
+
+/** Undefined when there is no such file. Throws `DATA_DIR_INVALID` when it is damaged. */
+export async function readPartitionFile(files: Files, directory: string): Promise<PresentLog | undefined> {
+  const path = `${directory}/${PARTITION_FILE}`
+  const content = await readSmallFile(files, path)
+  if (content === undefined) return undefined
+  const { version, topic, partition, topicId } = parseJsonFile(content, path)
+  if (version !== VERSION || typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string') {
+    throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged, or of another version`)
+  }
+  return { topic, partition, topicId }
+}
+
+async function makePartitionDirectory(files: Files, directory: string, { topic, partition, topicId }: PresentLog): Promise<void> {
+  await files.makeDirectory(directory)
+  const names = await files.list(directory)
+  if (names.some((name) => name.endsWith(LOG_SUFFIX))) {
+    throw new TidemarkError(
+      'DATA_DIR_INVALID',
+      `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`,
+    )
+  }
+  await writeFileAtomic(files, directory, PARTITION_FILE, jsonFile({ version: VERSION, topic, partition, topicId }))
+  await files.syncDirectory(directory.slice(0, directory.lastIndexOf('/')))
+}
