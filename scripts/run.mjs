@@ -156,9 +156,16 @@ function start(node, args) {
   const pathKey = Object.keys(env).find((key) => key.toLowerCase() === 'path') ?? 'PATH'
   env[pathKey] = [dirname(node), join(modules, '.bin'), env[pathKey]].filter(Boolean).join(delimiter)
   const child = spawn(node, args, { stdio: 'inherit', env })
-  // A terminal sends its interrupt to every process in the foreground: passed on, it would arrive twice.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
-    process.on(signal, () => (signal === 'SIGINT' && process.stdin.isTTY) || child.kill(signal))
+  let isTold = false
+  const pass = (signal) => {
+    isTold = true
+    // A terminal sends its interrupt to every process in the foreground: passed on, it would arrive twice.
+    if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, pass)
+  // npm puts a shell between itself and us, which dies of a signal without passing it on.
+  const parent = process.ppid
+  if (env.npm_lifecycle_event) setInterval(() => process.ppid === parent || isTold || pass('SIGTERM'), 500)
   child.on('error', (error) =>
     process.stderr.write(`tidemark: cannot start ${node} (${error.code}); remove node_modules, then try again\n`),
   )

@@ -74,7 +74,9 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { readonly
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
 }
 
-/** A server in a child process, told to stop and waited for when it goes out of scope. */
+const SERVER_STOP_MS = 40_000
+
+/** A server in a process group of its own, told to stop when it goes out of scope. What does not stop is killed. */
 export class Server implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #ended: Promise<number>
@@ -82,13 +84,14 @@ export class Server implements AsyncDisposable {
   #onOutput: () => void = () => {}
 
   constructor(file: string, args: readonly string[], { cwd, env = userEnvironment() }: RunOptions) {
-    this.#child = spawn(file, [...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = spawn(file, [...args], { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#output += text
         this.#onOutput()
       })
     }
+    // 'close' comes when the last process of the group has let go of the output, not only the first one.
     this.#ended = new Promise((resolve) => {
       this.#child.on('close', (code) => resolve(code ?? -1))
       this.#child.on('error', () => resolve(-1))
@@ -114,13 +117,20 @@ export class Server implements AsyncDisposable {
     return await Promise.race([found, ended])
   }
 
-  /** Asks it to stop; resolves with its exit code. */
-  stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
-    this.#child.kill(signal)
-    return this.#ended
+  /** Asks the first process of the group to stop; resolves once all of them have ended. */
+  async stop(): Promise<void> {
+    this.#child.kill('SIGTERM')
+    const giveUp = setTimeout(() => this.#killGroup(), SERVER_STOP_MS)
+    await this.#ended
+    clearTimeout(giveUp)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
+  }
+
+  #killGroup(): void {
+    this.#output += `\nkilled: it did not stop within ${SERVER_STOP_MS} ms`
+    if (this.#child.pid !== undefined) process.kill(-this.#child.pid, 'SIGKILL')
   }
 }

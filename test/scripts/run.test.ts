@@ -124,6 +124,19 @@ describe('scripts/run.mjs', () => {
     expect(await ended).toBe(42)
   })
 
+  it('ends its child when the shell of npm died of a signal', async () => {
+    await write('wait.ts', "process.on('SIGTERM', () => process.exit(0))\nsetInterval(() => {}, 1000)\nconsole.log('ready')\n")
+    const command = `"${process.execPath}" "${join(project, 'scripts/run.mjs')}" wait.ts; true`
+    const shell = spawn('sh', ['-c', command], {
+      env: { ...environment(), npm_lifecycle_event: 'start' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
+    await new Promise((resolve) => shell.stdout.once('data', resolve))
+    const outputClosed = new Promise((resolve) => shell.stdout.once('close', resolve))
+    shell.kill('SIGTERM')
+    await outputClosed
+  })
+
   it('says in one sentence that there is no npm', async () => {
     const { code, stderr } = await run(['show.ts'], environment('/nonexistent'))
     expect(code).toBe(1)
