@@ -20,3 +20,8 @@ export function wholeNumber(text: string, what: string): number {
 export function collect(value: string, values: readonly string[]): readonly string[] {
   return [...values, value]
 }
+
+/** What `--acks`, `--compression` and `--durability` may be. */
+export const ACKS: readonly string[] = ['all', 'leader', 'none']
+export const COMPRESSIONS: readonly string[] = ['none', 'gzip', 'zstd', 'lz4', 'snappy']
+export const DURABILITIES: readonly string[] = ['fsync', 'replicated', 'none']

@@ -1,8 +1,11 @@
 /** `tidemark bench …`: how fast a cluster is, as this machine sees it. */
-import type { Command } from 'commander'
+import { randomBytes } from 'node:crypto'
+import { type Command, Option } from 'commander'
+import type { Histogram } from 'hdr-histogram-js'
 import type { CompressionName, Durability, Tidemark } from '../client/index.ts'
+import { TidemarkError } from '../protocol/errors.ts'
 import { parseDuration, parseSize } from '../protocol/units.ts'
-import { wholeNumber } from './arguments.ts'
+import { COMPRESSIONS, DURABILITIES, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
 import { printOne, type Row } from './output.ts'
 import { startProgress } from './progress.ts'
@@ -13,17 +16,22 @@ interface BenchFlags {
   readonly records: string
   readonly size: string
   readonly partitions: string
-  readonly durability: string
-  readonly compression: string
+  readonly durability: Durability
+  readonly compression: CompressionName
   readonly batch: string
   readonly rate: string
   readonly duration: string
 }
 
+/** Of how many records one is timed. */
+const SAMPLE_EVERY = 100
+/** Longer ones count as this. */
+const LATENCY_MAX_US = 600_000_000
+
 type Bench = (tm: Tidemark, flags: BenchFlags, signal: AbortSignal) => Promise<Row>
 
 const BENCHES: Readonly<Record<string, { readonly text: string; readonly run: Bench }>> = {
-  produce: { text: 'records and megabytes a second, sent and acknowledged', run: produce },
+  produce: { text: 'records and megabytes a second, sent and acknowledged, and how long that took', run: produce },
   consume: { text: 'records and megabytes a second, read from the start', run: consume },
   e2e: { text: 'time from send to receipt, at a fixed rate', run: endToEnd },
 }
@@ -39,8 +47,8 @@ export function addBench(program: Command): void {
       .option('--records <count>', 'records', '200000')
       .option('--size <size>', 'bytes of a value', '1KiB')
       .option('-p, --partitions <count>', 'partitions', '1')
-      .option('--durability <durability>', 'fsync, replicated or none', 'fsync')
-      .option('--compression <codec>', 'none, gzip, zstd, lz4 or snappy', 'none')
+      .addOption(new Option('--durability <durability>', 'when a record counts as written').choices(DURABILITIES).default('fsync'))
+      .addOption(new Option('--compression <codec>', 'how batches are compressed').choices(COMPRESSIONS).default('none'))
       .option('--batch <size>', 'bytes of a batch', '256KiB')
       .option('--rate <count>', 'records a second (e2e)', '1000')
       .option('--duration <duration>', 'how long (e2e)', '10s')
@@ -66,27 +74,38 @@ async function prepare(tm: Tidemark, flags: BenchFlags): Promise<boolean> {
   if (present && flags.keep) return false
   await tm.admin.createTopic(flags.topic, {
     partitions: wholeNumber(flags.partitions, '--partitions'),
-    durability: flags.durability as Durability,
+    durability: flags.durability,
   })
   return !flags.keep
 }
 
+/** As fast as the producer takes them. Of every hundredth record the time until it was acknowledged is taken. */
 async function produce(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
+  const histogram = await createHistogram()
   const total = wholeNumber(flags.records, '--records')
   const value = randomBytes(parseSize(flags.size, '--size'))
-  await using producer = tm.producer({ compression: flags.compression as CompressionName, batchBytes: flags.batch })
+  await using producer = tm.producer({ compression: flags.compression, batchBytes: flags.batch })
   await producer.ready({ topic: flags.topic, signal })
   const progress = await startProgress('produce', total)
+  const sampled: Promise<void>[] = []
   const startedMs = performance.now()
   for (let count = 0; count < total; count++) {
+    if (count % SAMPLE_EVERY === 0) {
+      const sentMs = performance.now()
+      const sample = producer.send(flags.topic, { value }, { signal }).then(() => record(histogram, performance.now() - sentMs))
+      sample.catch(() => {}) // told below
+      sampled.push(sample)
+      continue
+    }
     while (!producer.enqueue(flags.topic, { value })) {
       await producer.ready({ signal })
       progress.update(count)
     }
   }
   await producer.flush({ signal })
+  await Promise.all(sampled)
   progress.stop()
-  return throughput(total, total * value.length, performance.now() - startedMs)
+  return { ...throughput(total, total * value.length, performance.now() - startedMs), ...latencies(histogram) }
 }
 
 async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
@@ -106,48 +125,60 @@ async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Pr
 
 /** Each record carries the time at which it was due, not the time at which it was sent: a sender that falls behind shows in the numbers. */
 async function endToEnd(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
-  const { build } = await import('hdr-histogram-js')
-  const histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
+  const histogram = await createHistogram()
   const perSecond = wholeNumber(flags.rate, '--rate')
   const total = Math.round((perSecond * parseDuration(flags.duration, '--duration')) / 1000)
-  const padding = randomBytes(Math.max(0, parseSize(flags.size, '--size') - 8))
+  if (total === 0) throw new TidemarkError('USAGE', '--rate and --duration leave nothing to send')
   const consumer = tm.consumer(flags.topic, { start: 'latest', signal })
   await consumer.positions()
   const progress = await startProgress('e2e', total)
-  const received = (async () => {
+  const receive = async (): Promise<void> => {
     let count = 0
     for await (const { messages } of consumer.batches()) {
       const nowMs = performance.now()
-      for (const message of messages)
-        histogram.recordValue(Math.max(1, Math.round((nowMs - (message.raw as Buffer).readDoubleBE(0)) * 1000)))
+      for (const { raw } of messages) record(histogram, nowMs - (raw as Buffer).readDoubleBE(0))
       count += messages.length
       progress.update(count)
       if (count >= total) return
     }
-  })()
+  }
+  await Promise.all([receive(), sendAtRate(tm, flags, { total, perSecond }, signal)])
+  progress.stop()
+  return { records: total, 'rate per s': perSecond, ...latencies(histogram) }
+}
+
+async function sendAtRate(
+  tm: Tidemark,
+  flags: BenchFlags,
+  { total, perSecond }: { readonly total: number; readonly perSecond: number },
+  signal: AbortSignal,
+): Promise<void> {
+  const producer = tm.producer({ compression: flags.compression, batchBytes: flags.batch })
+  const padding = randomBytes(Math.max(0, parseSize(flags.size, '--size') - 8))
   const startedMs = performance.now()
-  const sends: Promise<unknown>[] = []
-  for (let count = 0; count < total && !signal.aborted; count++) {
+  for (let count = 0; count < total; count++) {
     const dueMs = startedMs + (count / perSecond) * 1000
     const earlyMs = dueMs - performance.now()
     if (earlyMs > 0.5) await new Promise((resolve) => setTimeout(resolve, earlyMs))
     const due = Buffer.alloc(8)
     due.writeDoubleBE(dueMs)
-    sends.push(tm.producer().send(flags.topic, { value: Buffer.concat([due, padding]) }))
+    while (!producer.enqueue(flags.topic, { value: Buffer.concat([due, padding]) })) await producer.ready({ topic: flags.topic, signal })
   }
-  await Promise.all(sends)
-  await received
-  progress.stop()
+  await producer.flush({ signal })
+}
+
+async function createHistogram(): Promise<Histogram> {
+  const { build } = await import('hdr-histogram-js')
+  return build({ lowestDiscernibleValue: 1, highestTrackableValue: LATENCY_MAX_US, numberOfSignificantValueDigits: 3 })
+}
+
+function record(histogram: Histogram, latencyMs: number): void {
+  histogram.recordValue(Math.min(LATENCY_MAX_US, Math.max(1, Math.round(latencyMs * 1000))))
+}
+
+function latencies(histogram: Histogram): Row {
   const ms = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1000
-  return {
-    records: total,
-    'rate per s': perSecond,
-    'p50 ms': ms(50),
-    'p90 ms': ms(90),
-    'p99 ms': ms(99),
-    'p99.9 ms': ms(99.9),
-    'max ms': histogram.maxValue / 1000,
-  }
+  return { 'p50 ms': ms(50), 'p90 ms': ms(90), 'p99 ms': ms(99), 'p99.9 ms': ms(99.9), 'max ms': histogram.maxValue / 1000 }
 }
 
 function throughput(records: number, bytes: number, elapsedMs: number): Row {
@@ -158,9 +189,4 @@ function throughput(records: number, bytes: number, elapsedMs: number): Row {
     'records per s': Math.round(records / seconds),
     'MB per s': Number((bytes / 1e6 / seconds).toFixed(1)),
   }
-}
-
-/** Incompressible, so that compression shows its cost and not its luck. */
-function randomBytes(count: number): Buffer {
-  return Buffer.from(Array.from({ length: count }, () => Math.floor(Math.random() * 256)))
 }

@@ -51,7 +51,8 @@ async function health(wait: string | undefined, options: GlobalOptions): Promise
   for (;;) {
     const reasons = await look(options)
     if (reasons.length === 0 || performance.now() >= deadlineMs) {
-      await printOne({ status: reasons.length === 0 ? 'healthy' : 'unhealthy', reasons: reasons.join('; ') }, options.output)
+      const status = reasons.length === 0 ? 'healthy' : 'unhealthy'
+      await printOne({ status, reasons: options.output === 'table' ? reasons.join('; ') : reasons }, options.output)
       if (reasons.length > 0) process.exitCode = EXIT.unhealthy
       return
     }

@@ -1,5 +1,5 @@
 /** `tidemark completion …`: scripts for shells. Commands and options come from the program itself, topic names from the cluster. */
-import type { Command } from 'commander'
+import type { Command, Option } from 'commander'
 import { TidemarkError } from '../protocol/errors.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 
@@ -61,20 +61,34 @@ export function completionScript(shell: string): string {
   }
 }
 
-/** What may come after `words`. */
+/** What may come after `words`: values of the option that stands last, or commands, topics and options. */
 export async function suggest(program: Command, words: readonly string[], options: GlobalOptions): Promise<string[]> {
   let command = program
   const path: string[] = []
-  for (const word of words.filter((one) => !one.startsWith('-'))) {
-    const next = command.commands.find((child) => child.name() === word)
-    if (next === undefined) break
-    command = next
-    path.push(word)
+  const optionOf = (word: string): Option | undefined =>
+    [...command.options, ...program.options].find((option) => option.long === word || option.short === word)
+  let waiting: Option | undefined
+  let bootstrap = options.bootstrap
+  for (const word of words) {
+    if (waiting !== undefined) {
+      if (waiting.long === '--bootstrap') bootstrap = word
+      waiting = undefined
+    } else if (word.startsWith('-')) {
+      const option = optionOf(word)
+      if (option?.required) waiting = option
+    } else {
+      const next = command.commands.find((child) => child.name() === word)
+      if (next === undefined) continue
+      command = next
+      path.push(word)
+    }
   }
+  if (waiting !== undefined) return [...(waiting.argChoices ?? [])]
   const names = command.commands.filter((child) => child.name() !== 'complete').map((child) => child.name())
-  const flags = [...command.options, ...program.options].map((option) => option.long).filter((long) => long !== undefined && long !== null)
-  const topics = TAKES_TOPIC.has(path.join(' ')) ? await topicNames(options) : []
-  return [...names, ...topics, ...flags]
+  const flags = [...command.options, ...program.options].map((option) => option.long).filter((long) => typeof long === 'string')
+  const topics = TAKES_TOPIC.has(path.join(' ')) ? await topicNames({ ...options, bootstrap }) : []
+  const shells = path.join(' ') === 'completion' ? SHELLS : []
+  return [...names, ...topics, ...shells, ...new Set(flags)]
 }
 
 /** Quietly none when no node answers: completion must not get in the way. */

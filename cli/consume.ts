@@ -9,7 +9,7 @@ import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
 import { write } from './output.ts'
 
 interface ConsumeFlags {
-  readonly offset: string
+  readonly offset?: string
   readonly partitions?: string
   readonly format?: string
   readonly num?: string
@@ -22,7 +22,7 @@ export function addConsume(program: Command): void {
   program
     .command('consume <topics...>')
     .description('print the records of topics, and go on as new ones come')
-    .option('--offset <range>', 'start, end, 5, +5, -5, 5:10, @time, @time:time (see docs/cli.md)', 'end')
+    .option('--offset <range>', 'start, end, 5, +5, -5, 5:10, @time, @time:time (default: end, with -e start)')
     .option('-p, --partitions <numbers>', 'only these partitions, separated by commas')
     .option('-f, --format <format>', "such as '%t %p %o %k %v\\n'; also %T time, %h headers")
     .option('-n, --num <count>', 'stop after so many records')
@@ -32,7 +32,7 @@ export function addConsume(program: Command): void {
 }
 
 function consume(topics: readonly string[], flags: ConsumeFlags, options: GlobalOptions): Promise<void> {
-  const range = parseOffsetRange(flags.offset, Date.now())
+  const range = parseOffsetRange(flags.offset ?? (flags.exitAtEnd ? 'start' : 'end'), Date.now())
   const partitions = flags.partitions?.split(',').map((text) => wholeNumber(text.trim(), '--partitions'))
   const most = flags.num === undefined ? Number.POSITIVE_INFINITY : wholeNumber(flags.num, '--num')
   const render = rendererOf(flags.format, options)
@@ -89,8 +89,8 @@ async function openConsumer(
   signal: AbortSignal,
 ): Promise<Consumer<Buffer, Buffer>> {
   const to = range.to ?? (exitAtEnd ? ({ kind: 'end' } as const) : undefined)
-  const from = await resolve(tm, topics, range.from)
-  const end = to === undefined ? undefined : await resolve(tm, topics, to)
+  const from = await resolve(tm, topics, range.from, true)
+  const end = to === undefined ? undefined : await resolve(tm, topics, to, exitAtEnd)
   return tm.consumer<Buffer, Buffer>(topics, {
     start: { offset: from },
     ...(end !== undefined && { end: { offset: end } }),
@@ -101,14 +101,15 @@ async function openConsumer(
 
 type OffsetOf = (topic: string, partition: number) => bigint
 
-/** A bound as offsets, by asking where each partition begins and ends. */
-async function resolve(tm: Tidemark, topics: readonly string[], bound: OffsetBound): Promise<OffsetOf> {
+/** A bound as offsets, by asking where each partition begins and ends; none beyond the end if `isWithinLog`. */
+async function resolve(tm: Tidemark, topics: readonly string[], bound: OffsetBound, isWithinLog: boolean): Promise<OffsetOf> {
   const found = new Map<string, bigint>()
   for (const topic of topics) {
     const times = bound.kind === 'time' ? await tm.admin.offsetsForTimestamp(topic, bound.timestampMs) : []
     for (const { partition, earliest, highWatermark } of await tm.admin.offsets(topic)) {
       const atTime = times.find((one) => one.partition === partition)?.offset
-      found.set(`${partition} ${topic}`, offsetOf(bound, earliest, highWatermark, atTime))
+      const offset = offsetOf(bound, earliest, highWatermark, atTime)
+      found.set(`${partition} ${topic}`, isWithinLog && offset > highWatermark ? highWatermark : offset)
     }
   }
   return (topic, partition) => {

@@ -11,9 +11,11 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set([
   'INVALID_REPLICATION_FACTOR',
   'INVALID_ACKS',
   'INVALID_REQUEST',
+  'UNSUPPORTED_COMPRESSION',
 ])
 
 export function exitCodeOf(code: ErrorCode): number {
+  if (code === 'INSECURE_LISTEN') return EXIT.refused
   if (USAGE_CODES.has(code)) return EXIT.usage
   return ERRORS[code].grpc === 5 ? EXIT.notFound : EXIT.failed
 }

@@ -57,6 +57,8 @@ export function createProgram(): Command {
 
 export async function main(argv: readonly string[]): Promise<void> {
   quietBrokenPipe()
+  // A defect of ours, too, is told in one sentence; there is nothing left to go on with.
+  process.on('uncaughtException', (error) => process.exit(tell(error, argv.includes('--debug'))))
   const program = createProgram()
   try {
     await program.parseAsync([...argv])
@@ -79,7 +81,8 @@ function tell(caught: unknown, withStack: boolean): number {
   const error = TidemarkError.from(caught)
   if (withStack && caught instanceof Error) process.stderr.write(`${caught.stack}\n`)
   if (error.code === 'CANCELLED') return EXIT.interrupted
-  process.stderr.write(`error: ${error.message} [${error.code}]. ${ERRORS[error.code].help}\n`)
+  const help = error.code === 'USAGE' ? '`--help` shows what there is.' : ERRORS[error.code].help
+  process.stderr.write(`error: ${error.message.replace(/[.\s]+$/, '')} [${error.code}]. ${help}\n`)
   return exitCodeOf(error.code)
 }
 
@@ -87,6 +90,6 @@ function tell(caught: unknown, withStack: boolean): number {
 function quietBrokenPipe(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT.ok)
-    throw error
+    process.exit(tell(error, false))
   })
 }

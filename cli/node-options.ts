@@ -32,13 +32,14 @@ export function addNodeOptions(command: Command): Command {
     .option('--set <key=value>', 'any other setting; may be repeated', collect, [] as readonly string[])
 }
 
-/** Loads and validates. `defaults` are flags the user may override. */
+/** Loads and validates. `defaults` are the command's own, which flags, environment and file all override. */
 export async function loadFromFlags(flags: NodeFlags, defaults: Readonly<Record<string, string>> = {}): Promise<LoadedConfig> {
   const { loadNodeConfig } = await import('../broker/config.ts')
   const filePath = flags.config ?? (existsSync(FILE_DEFAULT) ? FILE_DEFAULT : undefined)
   const file = filePath === undefined ? undefined : await readYaml(filePath)
   return loadNodeConfig({
-    flags: { ...defaults, ...settingsOf(flags) },
+    flags: settingsOf(flags),
+    defaults,
     environment: process.env,
     file,
     ...(filePath !== undefined && { filePath }),

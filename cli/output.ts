@@ -1,15 +1,13 @@
 /**
  * What commands print: a table for people, aligned plain text where nobody looks, or data for programs.
  */
-import { TidemarkError } from '../protocol/errors.ts'
-
 export type OutputFormat = 'table' | 'json' | 'jsonl' | 'yaml'
 
 export const OUTPUT_FORMATS: readonly OutputFormat[] = ['table', 'json', 'jsonl', 'yaml']
 
 export type Row = Readonly<Record<string, unknown>>
 
-/** Prints rows in the wanted format. Columns are those of the first row. */
+/** Prints rows in the wanted format. Columns are all the fields any row has. */
 export async function printRows(rows: readonly Row[], format: OutputFormat): Promise<void> {
   switch (format) {
     case 'table':
@@ -40,13 +38,6 @@ export async function printOne(one: Row, format: OutputFormat): Promise<void> {
   else await printRows([one], format)
 }
 
-export function parseFormat(text: string): OutputFormat {
-  const format = OUTPUT_FORMATS.find((one) => one === text)
-  if (format === undefined)
-    throw new TidemarkError('USAGE', `unknown output format ${JSON.stringify(text)}, there is ${OUTPUT_FORMATS.join(', ')}`)
-  return format
-}
-
 /** Writes to standard output and waits while it is full. */
 export async function write(text: string | Buffer): Promise<void> {
   if (text.length === 0) return
@@ -67,23 +58,33 @@ function jsonValue(_key: string, value: unknown): unknown {
 }
 
 async function prettyTable(rows: readonly Row[]): Promise<string> {
+  if (rows.length === 0) return 'none\n'
   const { default: Table } = await import('cli-table3')
-  const [first] = rows
-  if (first === undefined) return 'none\n'
-  const table = new Table({ head: Object.keys(first), style: { head: ['cyan'], compact: true } })
-  for (const row of rows) table.push(Object.values(row).map(cell))
+  const columns = columnsOf(rows)
+  const table = new Table({ head: [...columns], style: { head: ['cyan'], compact: true } })
+  for (const row of rows) table.push(columns.map((column) => cell(row[column])))
   return `${table.toString()}\n`
 }
 
 /** Columns aligned by spaces, a header first. */
-function plainTable(rows: readonly Row[]): string {
-  const [first] = rows
-  if (first === undefined) return ''
-  const lines = [Object.keys(first), ...rows.map((row) => Object.values(row).map(cell))]
-  const widths = Object.keys(first).map((_, column) => Math.max(...lines.map((line) => (line[column] ?? '').length)))
+export function plainTable(rows: readonly Row[]): string {
+  if (rows.length === 0) return ''
+  const columns = columnsOf(rows)
+  const lines = [columns, ...rows.map((row) => columns.map((column) => cell(row[column])))]
+  const widths = columns.map((_, at) => lines.reduce((most, line) => Math.max(most, (line[at] ?? '').length), 0))
   return lines
-    .map((line) => `${line.map((text, column) => (column === line.length - 1 ? text : text.padEnd(widths[column] ?? 0))).join('  ')}\n`)
+    .map(
+      (line) =>
+        `${line
+          .map((text, at) => text.padEnd(widths[at] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
     .join('')
+}
+
+function columnsOf(rows: readonly Row[]): readonly string[] {
+  return [...new Set(rows.flatMap((row) => Object.keys(row)))]
 }
 
 function cell(value: unknown): string {

@@ -1,11 +1,11 @@
 /** `tidemark produce`: lines to records. */
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Acks, CompressionName, OutgoingRecord, Producer } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { collect, pairOf, wholeNumber } from './arguments.ts'
+import { ACKS, collect, COMPRESSIONS, pairOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
+import { splitLines } from './lines.ts'
 import { note } from './output.ts'
 
 interface ProduceFlags {
@@ -15,8 +15,8 @@ interface ProduceFlags {
   readonly file?: string
   readonly partition?: string
   readonly rate?: string
-  readonly acks: string
-  readonly compression: string
+  readonly acks: Acks
+  readonly compression: CompressionName
   readonly quiet?: boolean
 }
 
@@ -30,8 +30,8 @@ export function addProduce(program: Command): void {
     .option('-f, --file <path>', 'read this file instead of standard input')
     .option('-p, --partition <number>', 'the partition of every record, whatever its key')
     .option('--rate <count>', 'at most so many records a second')
-    .option('--acks <acks>', 'all, leader or none', 'all')
-    .option('--compression <codec>', 'none, gzip, zstd, lz4 or snappy', 'none')
+    .addOption(new Option('--acks <acks>', 'when a record counts as sent').choices(ACKS).default('all'))
+    .addOption(new Option('--compression <codec>', 'how batches are compressed').choices(COMPRESSIONS).default('none'))
     .option('-q, --quiet', 'no summary')
     .action((topic: string, flags: ProduceFlags, command: Command) => produce(topic, flags, command.optsWithGlobals()))
 }
@@ -39,63 +39,73 @@ export function addProduce(program: Command): void {
 function produce(topic: string, flags: ProduceFlags, options: GlobalOptions): Promise<void> {
   const toRecord = recordMaker(flags)
   const pace = paceOf(flags.rate)
+  const { acks, compression } = flags
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
-    const acks = flags.acks as Acks
-    const producer = tm.producer({ acks, idempotent: acks === 'all', compression: flags.compression as CompressionName })
+    const producer = tm.producer({ acks, idempotent: acks === 'all', compression })
     const startedMs = performance.now()
-    const count = await sendLines(producer, topic, flags.file, toRecord, pace, signal)
-    await producer.flush()
+    let count = 0
+    await producer.ready({ topic, signal })
+    for await (const lines of splitLines(readInput(flags.file, signal))) {
+      for (const line of lines) {
+        await offer(producer, topic, toRecord(line), signal)
+        await pace(++count)
+      }
+    }
+    await producer.flush({ signal })
     const seconds = (performance.now() - startedMs) / 1000
     if (!flags.quiet) note(`${count} ${count === 1 ? 'record' : 'records'} sent to ${topic} in ${seconds.toFixed(2)} s`)
   })
 }
 
-async function sendLines(
-  producer: Producer,
-  topic: string,
-  file: string | undefined,
-  toRecord: (line: string) => OutgoingRecord<string, string>,
-  pace: (count: number) => Promise<void>,
-  signal: AbortSignal,
-): Promise<number> {
-  await producer.ready({ topic, signal })
+async function offer(producer: Producer, topic: string, record: OutgoingRecord<Buffer, Buffer>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  while (!producer.enqueue(topic, record)) await producer.ready({ topic, signal })
+}
+
+/** Throws `USAGE` for what cannot be read, `CANCELLED` after an interrupt, also while nothing comes. */
+async function* readInput(file: string | undefined, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
   const input = file === undefined ? process.stdin : createReadStream(file)
-  const failed = new Promise<never>((_, reject) =>
-    input.once('error', (error: Error) =>
-      reject(new TidemarkError('USAGE', `${file ?? 'standard input'} cannot be read: ${error.message}`, { cause: error })),
-    ),
-  )
-  const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY, signal })
-  const sent = (async () => {
-    let count = 0
-    for await (const line of lines) {
-      const record = toRecord(line)
-      while (!producer.enqueue<string, string>(topic, record)) await producer.ready({ topic, signal })
-      count++
-      await pace(count)
-    }
-    return count
-  })()
-  return Promise.race([sent, failed])
+  const stop = (): void => void input.destroy(new TidemarkError('CANCELLED', 'interrupted'))
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    for await (const chunk of input) yield chunk as Buffer
+  } catch (error) {
+    if (TidemarkError.is(error)) throw error
+    throw new TidemarkError(
+      'USAGE',
+      `${file ?? 'standard input'} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        cause: error,
+      },
+    )
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
 }
 
 /** How a line becomes a record. */
 export function recordMaker(
   flags: Pick<ProduceFlags, 'key' | 'keySeparator' | 'header' | 'partition'>,
-): (line: string) => OutgoingRecord<string, string> {
+): (line: Buffer) => OutgoingRecord<Buffer, Buffer> {
   if (flags.key !== undefined && flags.keySeparator !== undefined) throw new TidemarkError('USAGE', 'either --key or --key-separator')
+  if (flags.keySeparator === '') throw new TidemarkError('USAGE', '--key-separator is empty')
   const headers = Object.fromEntries(flags.header.map(pairOf))
   const common = {
     ...(flags.header.length > 0 && { headers }),
     ...(flags.partition !== undefined && { partition: wholeNumber(flags.partition, '--partition') }),
+    ...(flags.key !== undefined && { key: Buffer.from(flags.key) }),
   }
+  if (flags.keySeparator === undefined) return (value) => ({ ...common, value })
+  const separator = Buffer.from(flags.keySeparator)
   return (line) => {
-    if (flags.keySeparator === undefined) return { ...common, value: line, ...(flags.key !== undefined && { key: flags.key }) }
-    const at = line.indexOf(flags.keySeparator)
+    const at = line.indexOf(separator)
     if (at < 0)
-      throw new TidemarkError('USAGE', `a line has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.slice(0, 80))}`)
-    return { ...common, key: line.slice(0, at), value: line.slice(at + flags.keySeparator.length) }
+      throw new TidemarkError(
+        'USAGE',
+        `a line has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.toString('utf8', 0, 80))}`,
+      )
+    return { ...common, key: line.subarray(0, at), value: line.subarray(at + separator.length) }
   }
 }
 

@@ -1,0 +1,104 @@
+import { describe, expect, it } from 'vitest'
+import { pairOf, wholeNumber } from '../../cli/arguments.ts'
+import { EXIT, exitCodeOf } from '../../cli/exit-codes.ts'
+import { plainTable } from '../../cli/output.ts'
+import { recordMaker } from '../../cli/produce.ts'
+import { type ErrorCode, ERRORS } from '../../protocol/errors.ts'
+
+const usage = (message: RegExp) => expect.objectContaining({ code: 'USAGE', message: expect.stringMatching(message) })
+const bytes = (text: string) => Buffer.from(text)
+
+describe('how a line becomes a record', () => {
+  const plain = { header: [] }
+
+  it('as its value, with the key, headers and partition of the flags', () => {
+    expect(recordMaker(plain)(bytes('a:b'))).toEqual({ value: bytes('a:b') })
+    expect(recordMaker({ key: 'k', header: ['a=1', 'b=x=y'], partition: '2' })(bytes('v'))).toEqual({
+      key: bytes('k'),
+      value: bytes('v'),
+      headers: { a: '1', b: 'x=y' },
+      partition: 2,
+    })
+  })
+
+  it.each([
+    [':', 'k:v:w', 'k', 'v:w'],
+    [':', ':v', '', 'v'],
+    [':', 'k:', 'k', ''],
+    ['=>', 'k=>v', 'k', 'v'],
+    ['→', 'ä→ö', 'ä', 'ö'],
+  ])('cut at the first %j: %j', (keySeparator, line, key, value) => {
+    expect(recordMaker({ ...plain, keySeparator })(bytes(line))).toEqual({ key: bytes(key), value: bytes(value) })
+  })
+
+  it('refuses a line without the separator, showing its beginning only', () => {
+    const line = bytes('x'.repeat(500))
+    expect(() => recordMaker({ ...plain, keySeparator: ':' })(line)).toThrow(usage(/^a line has no ":": "x{80}"$/))
+  })
+
+  it.each([
+    [{ ...plain, key: 'k', keySeparator: ':' }, /either --key or --key-separator/],
+    [{ ...plain, keySeparator: '' }, /is empty/],
+    [{ header: ['nothing'] }, /"nothing" is not of the form key=value/],
+    [{ ...plain, partition: '-1' }, /--partition is "-1", expected a whole number/],
+  ])('refuses %j', (flags, message) => {
+    expect(() => recordMaker(flags)).toThrow(usage(message))
+  })
+})
+
+describe('arguments', () => {
+  it('of the form key=value keep every further =', () => {
+    expect([pairOf('a=b=c'), pairOf('a=')]).toEqual([
+      ['a', 'b=c'],
+      ['a', ''],
+    ])
+    expect(() => pairOf('=b')).toThrow(usage(/"=b"/))
+  })
+
+  it.each(['', '1.5', '-1', '1e3', 'ten', '99999999999999999999'])('%j is no whole number', (text) => {
+    expect(() => wholeNumber(text, '--num')).toThrow(usage(/--num is/))
+  })
+})
+
+describe('a plain table', () => {
+  it('is aligned, with a header, and without spaces at the ends', () => {
+    const rows = [
+      { topic: 'a', count: 10n, note: '' },
+      { topic: 'longer', count: 5, note: 'x' },
+    ]
+    expect(plainTable(rows)).toBe('topic   count  note\na       10\nlonger  5      x\n')
+  })
+
+  it('has the columns of all rows, and a dash for what a row lacks', () => {
+    expect(plainTable([{ a: 1 }, { b: [1, 2] }])).toBe('a  b\n1  -\n-  [1,2]\n')
+  })
+
+  it('of nothing is nothing', () => {
+    expect(plainTable([])).toBe('')
+  })
+
+  it('may have very many rows', () => {
+    const rows = Array.from({ length: 200_000 }, (_, offset) => ({ offset }))
+    expect(plainTable(rows).length).toBeGreaterThan(1_000_000)
+  })
+})
+
+describe('exit codes', () => {
+  it.each([
+    ['USAGE', EXIT.usage],
+    ['INVALID_CONFIG', EXIT.usage],
+    ['UNSUPPORTED_COMPRESSION', EXIT.usage],
+    ['UNKNOWN_TOPIC', EXIT.notFound],
+    ['UNKNOWN_PARTITION', EXIT.notFound],
+    ['INSECURE_LISTEN', EXIT.refused],
+    ['UNAVAILABLE', EXIT.failed],
+    ['INTERNAL', EXIT.failed],
+  ] satisfies [ErrorCode, number][])('%s ends with %d', (code, exit) => {
+    expect(exitCodeOf(code)).toBe(exit)
+  })
+
+  it('no error ends as success or as unhealthy', () => {
+    for (const code of Object.keys(ERRORS) as ErrorCode[])
+      expect([EXIT.failed, EXIT.usage, EXIT.notFound, EXIT.refused]).toContain(exitCodeOf(code))
+  })
+})
