@@ -24,8 +24,8 @@ import type { CachedBatch } from './tail-cache.ts'
 /** Bytes one write may carry: enough for the disk, little enough that a sync follows soon. */
 const WRITE_BYTES_MAX = 8 * 1024 * 1024
 
-/** Without syncs of its own, so many unsynced bytes bring the background's sync forward. */
-export const BACKGROUND_FLUSH_BYTES: number = 16 * 1024 * 1024
+/** Without syncs of its own, so many unsynced bytes bring the background's sync forward: what `replicated` may lose beside the last second. */
+const BACKGROUND_FLUSH_BYTES = 1024 * 1024
 
 /** The log whose batches these are. */
 export interface CommitOwner {

@@ -55,7 +55,7 @@ describe('E01 a full disk', () => {
     expect(world.dir.failure).toBeUndefined()
   })
 
-  it.each(['.log', '.index.tmp', '.index', '.timeindex', '.snapshot.tmp', 'leader-epoch-checkpoint.tmp', 'checkpoint.json.tmp'])(
+  it.each(['.log', '.index', '.timeindex', '.snapshot.tmp', 'leader-epoch-checkpoint.tmp', 'checkpoint.json.tmp'])(
     'at a roll, met by %s, loses nothing that was acknowledged',
     async (pathEnd) => {
       const world = await openFresh()
