@@ -9,6 +9,7 @@ const CHECKS: readonly { readonly what: string; readonly run: () => boolean; rea
   { what: 'rules', run: () => runTool('oxlint', '--type-aware', '--deny-warnings', '.'), advice: 'mend what is listed above' },
   { what: 'contract', run: () => runTool('buf', 'lint', 'protocol/proto'), advice: 'mend the .proto files listed above' },
   { what: 'generated code', run: () => runTool('scripts/gen-proto.ts', '--check'), advice: 'npm run gen' },
+  { what: 'generated pages', run: () => runTool('scripts/gen-docs.ts', '--check'), advice: 'node scripts/run.mjs scripts/gen-docs.ts' },
   {
     what: 'lock file',
     run: () => runTool('scripts/complete-lock.ts', '--check'),

@@ -53,7 +53,7 @@ describe('a fresh clone on an old Node', () => {
     const start = () => runOk(old, [join(clone, 'scripts/run.mjs'), 'tsc', '--version'], { cwd: dirname(clone), env })
     const runs = await Promise.all([start(), start()])
     for (const { stdout } of runs) expect(stdout).toMatch(/^Version \d/)
-    expect(runs.map(({ stderr }) => stderr.match(/installing/g)?.length ?? 0).sort()).toEqual([0, 1])
+    expect(runs.filter(({ stderr }) => stderr.includes('installing'))).toHaveLength(1)
     const stamp = JSON.parse(await readFile(join(clone, 'node_modules/.tidemark-install.json'), 'utf8'))
     expect(stamp.node).toContain('node_modules/.node/')
   })
