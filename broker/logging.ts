@@ -1,23 +1,34 @@
 /** The node's log: pino behind the `Log` port. JSON lines, or something a person can read on a terminal. */
-import { type DestinationStream, pino } from 'pino'
+import { createRequire } from 'node:module'
+import type { DestinationStream, Logger } from 'pino'
 import type { Log } from '../runtime/runtime.ts'
 import type { NodeConfig } from './config.ts'
 
 /** Writes to standard error, so that standard output stays the program's. */
 export function createLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, isTerminal: boolean): Log {
-  const isPretty = config.logFormat === 'pretty' || (config.logFormat === 'auto' && isTerminal)
+  // Made with the first line, so that a node that starts does not wait for it.
+  let logger: Logger | undefined
+  const made = (): Logger => {
+    logger ??= createLogger(config, isTerminal)
+    return logger
+  }
+  return {
+    debug: (event, fields) => made().debug(plain(fields), event),
+    info: (event, fields) => made().info(plain(fields), event),
+    warn: (event, fields) => made().warn(plain(fields), event),
+    error: (event, fields) => made().error(plain(fields), event),
+  }
+}
+
+function createLogger({ logLevel, logFormat }: Pick<NodeConfig, 'logLevel' | 'logFormat'>, isTerminal: boolean): Logger {
+  const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino')
+  const isPretty = logFormat === 'pretty' || (logFormat === 'auto' && isTerminal)
   const stderr = pino.destination({ fd: 2, sync: true })
   const destination: DestinationStream = isPretty ? { write: (line: string) => void stderr.write(prettyLine(line)) } : stderr
-  const logger = pino(
-    { level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+  return pino(
+    { level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
     destination,
   )
-  return {
-    debug: (event, fields) => logger.debug(plain(fields), event),
-    info: (event, fields) => logger.info(plain(fields), event),
-    warn: (event, fields) => logger.warn(plain(fields), event),
-    error: (event, fields) => logger.error(plain(fields), event),
-  }
 }
 
 /** Errors as their message and code; a stack would drown the line. */

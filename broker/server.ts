@@ -12,10 +12,7 @@ import { MemoryStore } from '../controller/memory-store.ts'
 import type { MetadataStore } from '../controller/metadata-store.ts'
 import { DataDir } from '../log/data-dir.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
-import { HealthService } from '../protocol/gen/grpc/health/v1/health.ts'
 import { encodeUuid } from '../protocol/ids.ts'
-import { logService } from '../protocol/log-codec.ts'
 import { VERSION } from '../protocol/version.ts'
 import { createDeferred } from '../runtime/deferred.ts'
 import type { Runtime } from '../runtime/runtime.ts'
@@ -23,10 +20,7 @@ import { Broker } from './broker.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import { PartitionRegistry } from './partition-registry.ts'
 import { RetentionLoop } from './retention-loop.ts'
-import { createClusterService } from './transport/grpc/cluster-service.ts'
-import { createGrpcServer, type GrpcServer } from './transport/grpc/grpc-server.ts'
-import { createHealthService } from './transport/grpc/health-service.ts'
-import { createLogService } from './transport/grpc/log-service.ts'
+import type { GrpcServer } from './transport/grpc/grpc-server.ts'
 import { createHttpServer, type HttpServer } from './transport/http/http-server.ts'
 import { Port } from './transport/port.ts'
 
@@ -79,6 +73,7 @@ class Node implements RunningNode {
   #broker: Broker | undefined
   #port: Port | undefined
   #portNumber = 0
+  #services: typeof import('./transport/grpc/services.ts') | undefined
   #grpc: GrpcServer | undefined
   #http: HttpServer | undefined
   #retention: RetentionLoop | undefined
@@ -169,7 +164,9 @@ class Node implements RunningNode {
     const { limits, listen } = this.#config
     const http = createHttpServer(() => this.#broker)
     this.#http = http
-    this.#grpc = createGrpcServer(limits)
+    // The largest thing to load; meanwhile the store of the metadata opens on another thread.
+    this.#services = await import('./transport/grpc/services.ts')
+    this.#grpc = this.#services.openGrpcServer(limits)
     this.#port = new Port(
       { ...listen, connectionsMax: limits.connectionsMax, handshakeTimeoutMs: limits.handshakeTimeoutMs },
       {
@@ -209,10 +206,7 @@ class Node implements RunningNode {
         }),
     })
     this.#broker = broker
-    const server = this.#grpc?.server
-    server?.addService(logService, createLogService(broker))
-    server?.addService(ClusterService, createClusterService(broker))
-    server?.addService(HealthService, createHealthService(broker))
+    if (this.#grpc !== undefined) this.#services?.addServices(this.#grpc, broker)
     return broker
   }
 
