@@ -1,4 +1,5 @@
 /** What holds for whole files and for the tree: sizes, what must exist, what no text may name. */
+import { posix } from 'node:path'
 import type { Finding } from './source.ts'
 
 /** A file of more lines than this is probably two ideas. A file of tests is a list, and may be longer. */
@@ -73,4 +74,14 @@ export function checkTexts(path: string, text: string): Finding[] {
     .flatMap((content, index) =>
       FORBIDDEN_TEXTS.filter(({ pattern }) => pattern.test(content)).map(({ message }) => ({ path, line: index + 1, message })),
     )
+}
+
+/** A link of a page to another file of the project leads to one. */
+export function checkLinks(path: string, text: string, exists: (path: string) => boolean): Finding[] {
+  return text.split('\n').flatMap((content, index) =>
+    [...content.matchAll(/\]\((?!https?:|mailto:|#)([^)#\s]+)/g)]
+      .map((match) => posix.join(posix.dirname(path), match[1] ?? ''))
+      .filter((target) => !exists(target))
+      .map((target) => ({ path, line: index + 1, message: `links to ${target}, which is not there` })),
+  )
 }

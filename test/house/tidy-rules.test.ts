@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { checkCode, checkComments, checkFunctions } from './code-rules.ts'
 import { checkCycles, checkImports } from './import-rules.ts'
 import { type Finding, parseSource } from './source.ts'
-import { checkBarrel, checkLength, checkReadme, checkScriptsAreListed, checkTexts } from './text-rules.ts'
+import { checkBarrel, checkLength, checkLinks, checkReadme, checkScriptsAreListed, checkTexts } from './text-rules.ts'
 
 const messages = (findings: readonly Finding[]): string => findings.map(({ line, message }) => `${line}: ${message}`).join('\n')
 const imports = (path: string, text: string): string => messages(checkImports(parseSource(path, text)))
@@ -147,6 +147,16 @@ describe('files', () => {
     const paths = ['scripts/lint.ts', 'scripts/bench/produce.ts', 'log/a.ts']
     expect(messages(checkScriptsAreListed(paths, '`bench/`'))).toMatch(/no line/)
     expect(checkScriptsAreListed(paths, '`lint.ts` and `bench/`')).toEqual([])
+  })
+
+  it('refuses a link that leads nowhere', () => {
+    const exists = (path: string): boolean => path === 'docs/errors.md'
+    expect(messages(checkLinks('docs/README.md', 'first\nsee [errors](error.md)', exists))).toBe(
+      '2: links to docs/error.md, which is not there',
+    )
+    expect(
+      checkLinks('docs/README.md', '[a](errors.md#codes) [b](https://example.org/x) [c](#here) [d](../docs/errors.md)', exists),
+    ).toEqual([])
   })
 
   it('refuses the address of a registry and a path of one machine', () => {

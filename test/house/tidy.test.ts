@@ -8,7 +8,7 @@ import { checkCode, checkComments, checkFunctions } from './code-rules.ts'
 import { checkCycles, checkImports, ROOMS } from './import-rules.ts'
 import { LONG_FILES } from './long-files.ts'
 import { describeFinding, type Finding, parseSource } from './source.ts'
-import { checkBarrel, checkLength, checkReadme, checkScriptsAreListed, checkTexts } from './text-rules.ts'
+import { checkBarrel, checkLength, checkLinks, checkReadme, checkScriptsAreListed, checkTexts } from './text-rules.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const paths = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' })
@@ -50,6 +50,11 @@ describe('the house', () => {
   })
 
   it('describes every script', () => expectNone(checkScriptsAreListed(paths, read('scripts/README.md'))))
+
+  it('has no link that leads nowhere', () => {
+    const pages = paths.filter((path) => path.endsWith('.md'))
+    expectNone(pages.flatMap((path) => checkLinks(path, read(path), (target) => existsSync(join(root, target)))))
+  })
 
   it('names no package registry and no path of one machine', () => expectNone(paths.flatMap((path) => checkTexts(path, read(path)))))
 })
