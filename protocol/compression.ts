@@ -97,14 +97,14 @@ function guarded(name: CompressionName, codec: Codec): Codec {
       } catch (error) {
         if (TidemarkError.is(error)) throw error
         if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(name, maxBytes)
-        throw new TidemarkError(
-          'CORRUPT_BATCH',
-          `a ${name} stream cannot be decompressed: ${error instanceof Error ? error.message : String(error)}`,
-          { cause: error },
-        )
+        throw corruptStream(name, error instanceof Error ? error.message : String(error), error)
       }
     },
   }
+}
+
+export function corruptStream(name: CompressionName, detail: string, cause?: unknown): TidemarkError {
+  return new TidemarkError('CORRUPT_BATCH', `a ${name} stream cannot be decompressed: ${detail}`, { cause })
 }
 
 export function tooLarge(name: CompressionName, maxBytes: number): TidemarkError {
