@@ -31,7 +31,7 @@ export function completionScript(shell: string): string {
       return [
         '_tidemark() {',
         "  local IFS=$'\\n'",
-        '  COMPREPLY=($(compgen -W "$(tidemark complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))',
+        '  COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" complete -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))',
         '}',
         'complete -F _tidemark tidemark',
         '',
@@ -41,7 +41,7 @@ export function completionScript(shell: string): string {
         '#compdef tidemark',
         '_tidemark() {',
         '  local -a found',
-        '  found=("${(@f)$(tidemark complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")',
+        '  found=("${(@f)$("${words[1]}" complete -- "${(@)words[2,CURRENT-1]}" 2>/dev/null)}")',
         '  compadd -a found',
         '}',
         'compdef _tidemark tidemark',
@@ -51,7 +51,7 @@ export function completionScript(shell: string): string {
       return [
         'function __tidemark_complete',
         '  set -l words (commandline -opc)',
-        '  tidemark complete -- $words[2..] 2>/dev/null',
+        '  $words[1] complete -- $words[2..] 2>/dev/null',
         'end',
         "complete -c tidemark -f -a '(__tidemark_complete)'",
         '',

@@ -8,6 +8,7 @@ import type { RunningNode } from '../broker/server.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { wholeNumber } from './arguments.ts'
 import { BOOTSTRAP_DEFAULT } from './context.ts'
+import { currentAddresses } from './contexts.ts'
 import { addNodeOptions, loadFromFlags, type NodeFlags } from './node-options.ts'
 
 interface DevFlags extends NodeFlags {
@@ -52,7 +53,7 @@ function listenOf(flags: DevFlags): { readonly listen?: string } {
 function welcome(node: RunningNode, data: string): string {
   const address = node.host.includes(':') ? `[${node.host}]:${node.port}` : `${node.host}:${node.port}`
   const tidemark = commandName()
-  const bootstrap = address === BOOTSTRAP_DEFAULT ? '' : ` --bootstrap ${address}`
+  const bootstrap = address === (currentAddresses() ?? BOOTSTRAP_DEFAULT) ? '' : ` --bootstrap ${address}`
   return `
 tidemark runs at ${address}; ${data}. Ctrl-C stops it.
 

@@ -8,6 +8,7 @@ import { addCompletion } from './completion.ts'
 import { addConfig } from './config.ts'
 import { addConsume } from './consume.ts'
 import { BOOTSTRAP_DEFAULT } from './context.ts'
+import { addContexts } from './contexts.ts'
 import { addDev } from './dev.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
 import { addLog } from './log.ts'
@@ -26,6 +27,7 @@ export function createProgram(): Command {
         .env('TIDEMARK_BOOTSTRAP')
         .default(BOOTSTRAP_DEFAULT),
     )
+    .addOption(new Option('--context <name>', 'the cluster of that name, see `tidemark context`').env('TIDEMARK_CONTEXT'))
     .addOption(new Option('-o, --output <format>', 'how to print data').choices(OUTPUT_FORMATS).default('table'))
     .option('-y, --yes', 'do not ask', false)
     .option('--timeout <duration>', 'how long a request may take', '30s')
@@ -44,6 +46,7 @@ export function createProgram(): Command {
     addBench,
     addLog,
     addConfig,
+    addContexts,
     addCompletion,
   ])
     add(program)

@@ -6,6 +6,9 @@ import { fileURLToPath } from 'node:url'
 
 const ENTRY = join(dirname(dirname(dirname(fileURLToPath(import.meta.url)))), 'cli/tidemark.mjs')
 
+/** Where no contexts of the person who runs the tests are found. */
+export const NO_CONTEXTS: Readonly<Record<string, string>> = { XDG_CONFIG_HOME: '/nonexistent', APPDATA: '/nonexistent' }
+
 export interface Finished {
   readonly code: number | null
   readonly stdout: string
