@@ -27,13 +27,17 @@ async function produceCases(durability: Durability): Promise<Result[]> {
         // The node gathers what came while the last sync ran: the baseline syncs as often as it did.
         const bytesPerSync = Math.round((RUNS * TOTAL_BYTES) / Math.max(1, (await syncCount(node)) - syncsBefore))
         const isDisk = durability === 'fsync'
-        const baseline = await medianOf(RUNS, () => (isDisk ? diskWriteMbs(bytesPerSync, TOTAL_BYTES, true) : streamUpMbs(batchBytes, TOTAL_BYTES, 16)))
+        const baseline = await medianOf(RUNS, () =>
+          isDisk ? diskWriteMbs(bytesPerSync, TOTAL_BYTES, true) : streamUpMbs(batchBytes, TOTAL_BYTES, 16),
+        )
         return ratioResult({
           name: `produce ${durability}, 1 KiB records, ${Math.round(batchBytes / 1024)} KiB batches`,
           ours,
           baseline,
           unit: 'MB/s',
-          against: isDisk ? `the same bytes, fdatasync every ${Math.round(bytesPerSync / 1024)} KiB as the node did` : 'grpc-js stream of the same batches, nothing stored',
+          against: isDisk
+            ? `the same bytes, fdatasync every ${Math.round(bytesPerSync / 1024)} KiB as the node did`
+            : 'grpc-js stream of the same batches, nothing stored',
           budget: '≥ 0.60',
           atLeast: 0.6,
           note: `node ${cpuPerGb.toFixed(1)} CPU-s/GB`,

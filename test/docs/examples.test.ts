@@ -20,7 +20,10 @@ it('the examples of the documentation compile', () => {
     }
     const config = {
       extends: '../tsconfig.json',
-      compilerOptions: { noUnusedLocals: false, paths: { tidemark: [join(root, 'client/index.ts')], 'tidemark/testing': [join(root, 'testing/index.ts')] } },
+      compilerOptions: {
+        noUnusedLocals: false,
+        paths: { tidemark: [join(root, 'client/index.ts')], 'tidemark/testing': [join(root, 'testing/index.ts')] },
+      },
       include: ['*.ts', '../protocol/untyped-packages.d.ts'],
     }
     writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(config))
@@ -33,7 +36,10 @@ it('the examples of the documentation compile', () => {
 /** What the compiler says; nothing when all is well. */
 function compile(directory: string): string {
   try {
-    return execFileSync(join(root, 'node_modules/.bin/tsc'), ['--noEmit', '-p', directory], { encoding: 'utf8', shell: process.platform === 'win32' })
+    return execFileSync(join(root, 'node_modules/.bin/tsc'), ['--noEmit', '-p', directory], {
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    })
   } catch (error) {
     return error instanceof Error && 'stdout' in error ? String(error.stdout) : String(error)
   }

@@ -51,8 +51,15 @@ describe('the packed package', () => {
 
   it('brings every package that its code imports and asks for none that it does not', async () => {
     const files = (await readdir(join(installed, 'dist'), { recursive: true })).filter((name) => /\.m?js$/.test(name))
-    const sources = await Promise.all(files.map(async (name) => parseSource(name, await readFile(join(installed, 'dist', name), 'utf8'))))
-    const imported = sources.flatMap(({ imports }) => imports.map(({ specifier }) => specifier)).filter((name) => !name.startsWith('.'))
+    const texts = await Promise.all(files.map((name) => readFile(join(installed, 'dist', name), 'utf8')))
+    const sources = files.map((name, index) => parseSource(name, texts[index] ?? ''))
+    // What must not be loaded before it is needed, but then at once, is required.
+    const required = texts.flatMap((text) =>
+      [...text.matchAll(/createRequire\(import\.meta\.url\)\('([^']+)'\)/g)].map(([, name = '']) => name),
+    )
+    const imported = [...required, ...sources.flatMap(({ imports }) => imports.map(({ specifier }) => specifier))].filter(
+      (name) => !name.startsWith('.'),
+    )
     const packages = imported
       .filter((name) => !name.startsWith('node:'))
       .map((name) =>

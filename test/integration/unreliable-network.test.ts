@@ -62,11 +62,16 @@ afterEach(async () => {
 })
 
 /** Every value once, those of a key in the order they were sent, offsets without gaps. */
-async function expectExactlyOnce(sent: readonly { readonly key: string; readonly value: string }[], receipts: readonly Receipt[]): Promise<void> {
+async function expectExactlyOnce(
+  sent: readonly { readonly key: string; readonly value: string }[],
+  receipts: readonly Receipt[],
+): Promise<void> {
   const read = await Array.fromAsync(tm.consumer('t', { start: 'earliest', end: 'now' }))
   expect(read).toHaveLength(sent.length)
   for (const [key, messages] of Map.groupBy(read, (message) => String(message.key))) {
-    expect(messages.map((message) => String(message.value))).toEqual(sent.filter((record) => record.key === key).map((record) => record.value))
+    expect(messages.map((message) => String(message.value))).toEqual(
+      sent.filter((record) => record.key === key).map((record) => record.value),
+    )
   }
   const valueAt = new Map(read.map((message) => [`${message.partition}/${message.offset}`, String(message.value)]))
   expect(receipts.map(({ partition, offset }) => valueAt.get(`${partition}/${offset}`))).toEqual(sent.map(({ value }) => value))
@@ -218,13 +223,18 @@ describe('reading', () => {
   })
 
   it('as a handler ends with its rejection, and as a stream gives the same messages', async () => {
-    await tm.producer().send('t', [{ value: 'a', partition: 0 }, { value: 'b', partition: 0 }])
+    await tm.producer().send('t', [
+      { value: 'a', partition: 0 },
+      { value: 'b', partition: 0 },
+    ])
     await expect(
       tm.consumer('t', { start: 'earliest', end: 'now' }).run((message) => {
         if (String(message.value) === 'b') throw new Error('no b')
       }),
     ).rejects.toThrow('no b')
-    const values = (await Array.fromAsync(tm.consumer('t', { start: 'earliest', end: 'now' }).readable())).map((message) => String(message.value))
+    const values = (await Array.fromAsync(tm.consumer('t', { start: 'earliest', end: 'now' }).readable())).map((message) =>
+      String(message.value),
+    )
     expect(values).toEqual(['a', 'b'])
   })
 

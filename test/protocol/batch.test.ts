@@ -179,7 +179,10 @@ describe('a record batch', () => {
       renewChecksum(batch)
       // The attributes of a record, its timestamp and its bytes may be anything; its lengths may not.
       const isFree = [62, 63, 66, 68].includes(position)
-      expect(codeOf(() => validateProducedBatch(batch, NO_LIMIT)), `byte ${position}`).toBe(isFree ? 'none' : 'CORRUPT_BATCH')
+      expect(
+        codeOf(() => validateProducedBatch(batch, NO_LIMIT)),
+        `byte ${position}`,
+      ).toBe(isFree ? 'none' : 'CORRUPT_BATCH')
     }
   })
 

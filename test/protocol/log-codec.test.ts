@@ -81,7 +81,8 @@ describe('the codec of the hot messages', () => {
   it('refuses what is not a message with a code of ours', () => {
     fc.assert(
       fc.property(bytes, (garbage) => {
-        for (const decode of [decodeProduceRequest, decodeFetchResponse]) expect(['none', 'INVALID_REQUEST']).toContain(codeOf(() => decode(garbage)))
+        for (const decode of [decodeProduceRequest, decodeFetchResponse])
+          expect(['none', 'INVALID_REQUEST']).toContain(codeOf(() => decode(garbage)))
       }),
       { numRuns: 3000 },
     )
