@@ -57,8 +57,9 @@ export class BatchBuilder {
     return bytes
   }
 
-  /** Adds a record; its offset within the batch is the number of records before it. */
+  /** Adds a record; its offset within the batch is the number of records before it. Throws `INVALID_TIMESTAMP`. */
   append(key: Buffer | null, value: Buffer | null, timestampMs: number, headers: readonly HeaderEntry[] = NO_HEADERS): void {
+    if (!Number.isSafeInteger(timestampMs) || timestampMs < 0) throw badTimestamp(timestampMs)
     if (this.#recordCount === 0) {
       this.#baseTimestamp = timestampMs
       this.#maxTimestamp = timestampMs
@@ -134,6 +135,12 @@ export class BatchBuilder {
     this.#buffer.copy(grown, 0, 0, this.#end)
     this.#buffer = grown
   }
+}
+
+function badTimestamp(timestampMs: number): TidemarkError {
+  return new TidemarkError('INVALID_TIMESTAMP', `timestamp ${timestampMs} is not a whole number of milliseconds since 1970`, {
+    outcome: 'failed',
+  })
 }
 
 function fieldSize(field: Buffer | null): number {

@@ -24,7 +24,8 @@
 import { crc32c } from './crc32c.ts'
 import { TidemarkError } from './errors.ts'
 import { OFFSET_MAX } from './ids.ts'
-import { type Cursor, readVarint } from './varint.ts'
+import { walkRecords } from './record-walk.ts'
+import type { Cursor } from './varint.ts'
 
 export const BATCH_HEADER_BYTES = 61
 /** Bytes before and including the length field: what `batchLength` does not count. */
@@ -89,7 +90,7 @@ export function readBatchHeader(buffer: Buffer, at = 0): BatchHeader {
     crc: buffer.readUInt32BE(at + AT.crc),
     attributes: readAttributes(buffer, at),
     lastOffset: baseOffset + readLastOffsetDelta(buffer, at),
-    baseTimestamp: readInt64(buffer, at + AT.baseTimestamp),
+    baseTimestamp: readBaseTimestamp(buffer, at),
     maxTimestamp: readMaxTimestamp(buffer, at),
     producerId: readProducerId(buffer, at),
     producerEpoch: readProducerEpoch(buffer, at),
@@ -121,6 +122,10 @@ export function readLastOffsetDelta(buffer: Buffer, at = 0): number {
 
 export function readLastOffset(buffer: Buffer, at = 0): number {
   return readBaseOffset(buffer, at) + readLastOffsetDelta(buffer, at)
+}
+
+export function readBaseTimestamp(buffer: Buffer, at = 0): number {
+  return readInt64(buffer, at + AT.baseTimestamp)
 }
 
 export function readMaxTimestamp(buffer: Buffer, at = 0): number {
@@ -195,7 +200,14 @@ export function validateProducedBatch(buffer: Buffer, limits: { readonly timesta
   validateCounts(buffer)
   validateTimestamps(buffer, limits.timestampMaxMs)
   validateProducer(buffer)
-  if (codecOf(readAttributes(buffer)) === 0) walkRecords(buffer)
+  if (codecOf(readAttributes(buffer)) === 0) {
+    const cursor: Cursor = { buffer, position: BATCH_HEADER_BYTES, end: buffer.length }
+    walkRecords(cursor, {
+      recordCount: readRecordCount(buffer),
+      baseTimestamp: readBaseTimestamp(buffer),
+      maxTimestamp: readMaxTimestamp(buffer),
+    })
+  }
 }
 
 function validateAttributes(attributes: number): void {
@@ -221,7 +233,7 @@ function validateCounts(buffer: Buffer): void {
 
 function validateTimestamps(buffer: Buffer, timestampMaxMs: number): void {
   const maxTimestamp = readMaxTimestamp(buffer)
-  const baseTimestamp = readInt64(buffer, AT.baseTimestamp)
+  const baseTimestamp = readBaseTimestamp(buffer)
   if (maxTimestamp < 0 || baseTimestamp < 0)
     throw new TidemarkError('INVALID_TIMESTAMP', `timestamp ${Math.min(maxTimestamp, baseTimestamp)} lies before 1970`)
   if (maxTimestamp > timestampMaxMs) {
@@ -238,37 +250,6 @@ function validateProducer(buffer: Buffer): void {
   if (producerId < 0) throw corrupt(`producer id ${producerId}`)
   if (readProducerEpoch(buffer) < 0 || readBaseSequence(buffer) < 0)
     throw corrupt('a batch with a producer id needs an epoch and a sequence')
-}
-
-/** Follows the lengths of uncompressed records: every one within the batch, deltas 0, 1, 2 …, nothing left over. */
-function walkRecords(buffer: Buffer): void {
-  const cursor: Cursor = { buffer, position: BATCH_HEADER_BYTES, end: buffer.length }
-  const recordCount = readRecordCount(buffer)
-  for (let index = 0; index < recordCount; index++) {
-    const length = readVarint(cursor)
-    const recordEnd = cursor.position + length
-    if (length < 0 || recordEnd > cursor.end) throw corrupt(`record ${index} claims ${length} bytes, more than the batch has left`)
-    cursor.position++
-    readVarint(cursor)
-    const offsetDelta = readVarint(cursor)
-    if (offsetDelta !== index) throw corrupt(`record ${index} has the offset delta ${offsetDelta}`)
-    skipBytes(cursor, recordEnd, index)
-    skipBytes(cursor, recordEnd, index)
-    const headerCount = readVarint(cursor)
-    if (headerCount < 0 || headerCount > recordEnd - cursor.position) throw corrupt(`record ${index} claims ${headerCount} headers`)
-    for (let header = 0; header < headerCount; header++) {
-      skipBytes(cursor, recordEnd, index)
-      skipBytes(cursor, recordEnd, index)
-    }
-    if (cursor.position !== recordEnd) throw corrupt(`record ${index} does not end where it says`)
-  }
-  if (cursor.position !== cursor.end) throw corrupt(`${cursor.end - cursor.position} bytes are left after the last record`)
-}
-
-function skipBytes(cursor: Cursor, recordEnd: number, index: number): void {
-  const length = readVarint(cursor)
-  if (length < -1 || cursor.position + length > recordEnd) throw corrupt(`a field of record ${index} claims ${length} bytes`)
-  if (length > 0) cursor.position += length
 }
 
 /** Writes the two fields that are the leader's. `baseOffset + lastOffsetDelta` must stay below 2^53. */

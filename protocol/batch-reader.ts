@@ -82,7 +82,14 @@ function decodeRecords(bytes: Buffer, start: number, header: BatchHeader): Recor
   const records = new Array<RecordView>(recordCount)
   const cursor: Cursor = { buffer: bytes, position: start, end: bytes.length }
   const fixedTimestamp = isAppendTime(header.attributes) ? header.maxTimestamp : undefined
-  for (let index = 0; index < recordCount; index++) records[index] = decodeRecord(cursor, header, fixedTimestamp)
+  let previousOffset = header.baseOffset - 1
+  for (let index = 0; index < recordCount; index++) {
+    const record = decodeRecord(cursor, header, fixedTimestamp)
+    // A reader goes on behind the last offset it was given: an offset that lies would make it skip or repeat records.
+    if (record.offset <= previousOffset || record.offset > header.lastOffset) throw badOffset(header, record.offset)
+    previousOffset = record.offset
+    records[index] = record
+  }
   if (cursor.position !== cursor.end)
     throw new TidemarkError('CORRUPT_BATCH', `the batch at offset ${header.baseOffset} has bytes after its last record`)
   return records
@@ -120,6 +127,10 @@ function readField(cursor: Cursor, end: number, header: BatchHeader): Buffer | n
   if (length < -1 || start + length > end) throw badRecord(header)
   cursor.position = start + length
   return cursor.buffer.subarray(start, start + length)
+}
+
+function badOffset(header: BatchHeader, offset: number): TidemarkError {
+  return new TidemarkError('CORRUPT_BATCH', `a record of the batch ${header.baseOffset} to ${header.lastOffset} has the offset ${offset}`)
 }
 
 function badRecord(header: BatchHeader): TidemarkError {

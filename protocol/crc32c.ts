@@ -1,64 +1,82 @@
 /**
  * CRC-32C (Castagnoli), the checksum of record batches.
  *
- * Slicing by eight: eight table look-ups per eight bytes, in plain JavaScript, so that the client needs no
- * native code. `scripts/bench/codec.ts` measures it beside a memory copy.
+ * Slicing by sixteen: one look-up per byte, sixteen of them independent. The loop over whole blocks of sixteen
+ * bytes is a WebAssembly function, made on first use (`crc32c-module.ts`), what is left over is done here.
+ *
+ * Measured on a 2-core machine under Node 24, MB/s for inputs of 64 B, 256 B, 1 KiB, 4 KiB, 1 MiB, the copy into the
+ * module's memory included:
+ *
+ * ```
+ * JavaScript, slicing by 8      960   810   840   840   840
+ * JavaScript, slicing by 16    1110  1340  1390  1420  1430
+ * WebAssembly, slicing by 16    830  1710  2280  2560  2680
+ * ```
+ * `scripts/bench/codec.ts` measures it again beside a memory copy.
  */
+import { CRC_BLOCK_BYTES, CRC_TABLE_COUNT, CRC_WINDOW_AT, crcModule } from './crc32c-module.ts'
 
-/** Reversed polynomial 0x1EDC6F41. */
+/** The generator 0x1EDC6F41 with its bits reversed. */
 const POLYNOMIAL = 0x82f63b78
 
-const TABLES: readonly Int32Array[] = makeTables()
+const BYTE_VALUES = 256
 
-function makeTables(): Int32Array[] {
-  const first = new Int32Array(256)
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = byte
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1
-    first[byte] = crc
-  }
-  const tables = [first]
-  for (let slice = 1; slice < 8; slice++) {
-    const previous = tables[slice - 1] as Int32Array
-    const next = new Int32Array(256)
-    for (let byte = 0; byte < 256; byte++) {
-      const crc = previous[byte] as number
-      next[byte] = (crc >>> 8) ^ (first[crc & 0xff] as number)
-    }
-    tables.push(next)
-  }
-  return tables
+/** What is used of it; Node's types leave it to those of browsers. */
+declare const WebAssembly: {
+  readonly Module: new (bytes: Uint8Array) => object
+  readonly Instance: new (module: object) => { readonly exports: unknown }
 }
 
-const [T0, T1, T2, T3, T4, T5, T6, T7] = TABLES as [
-  Int32Array,
-  Int32Array,
-  Int32Array,
-  Int32Array,
-  Int32Array,
-  Int32Array,
-  Int32Array,
-  Int32Array,
-]
+interface BlockLoop {
+  /** Where a piece of the input goes. */
+  readonly window: Uint8Array
+  /** Takes the register on over `window[0, length)`, a whole number of blocks. */
+  run(register: number, length: number): number
+}
+
+let blockLoop: BlockLoop | undefined
+
+/** The effect of each byte value when nothing follows it: the table that bytes left over go through. */
+const BYTE_TABLE = makeByteTable()
 
 /** The checksum of `bytes[start, end)`, unsigned. `seed` is the checksum of what came before. */
 export function crc32c(bytes: Uint8Array, start = 0, end: number = bytes.length, seed = 0): number {
-  let crc = ~seed
+  let register = ~seed
   let at = start
-  for (const last = end - 7; at < last; at += 8) {
-    const low =
-      crc ^
-      ((bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24))
-    crc =
-      (T7[low & 0xff] as number) ^
-      (T6[(low >>> 8) & 0xff] as number) ^
-      (T5[(low >>> 16) & 0xff] as number) ^
-      (T4[low >>> 24] as number) ^
-      (T3[bytes[at + 4] as number] as number) ^
-      (T2[bytes[at + 5] as number] as number) ^
-      (T1[bytes[at + 6] as number] as number) ^
-      (T0[bytes[at + 7] as number] as number)
+  const blocksEnd = end - ((end - start) & (CRC_BLOCK_BYTES - 1))
+  if (at < blocksEnd) {
+    blockLoop ??= openBlockLoop()
+    const { window, run } = blockLoop
+    while (at < blocksEnd) {
+      const length = Math.min(window.length, blocksEnd - at)
+      window.set(bytes.subarray(at, at + length))
+      register = run(register, length)
+      at += length
+    }
   }
-  for (; at < end; at++) crc = (crc >>> 8) ^ (T0[(crc ^ (bytes[at] as number)) & 0xff] as number)
-  return ~crc >>> 0
+  for (; at < end; at++) register = (register >>> 8) ^ (BYTE_TABLE[(register ^ (bytes[at] as number)) & 0xff] as number)
+  return ~register >>> 0
+}
+
+function openBlockLoop(): BlockLoop {
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(crcModule()))
+  const { memory, run } = exports as { memory: { buffer: ArrayBuffer }; run: BlockLoop['run'] }
+  const tables = new Int32Array(memory.buffer, 0, CRC_TABLE_COUNT * BYTE_VALUES)
+  tables.set(BYTE_TABLE)
+  // Each table is the one before it with one more byte of zeros behind.
+  for (let at = BYTE_VALUES; at < tables.length; at++) {
+    const previous = tables[at - BYTE_VALUES] as number
+    tables[at] = (previous >>> 8) ^ (BYTE_TABLE[previous & 0xff] as number)
+  }
+  return { window: new Uint8Array(memory.buffer, CRC_WINDOW_AT), run }
+}
+
+function makeByteTable(): Int32Array {
+  const table = new Int32Array(BYTE_VALUES)
+  for (let byte = 0; byte < BYTE_VALUES; byte++) {
+    let register = byte
+    for (let bit = 0; bit < 8; bit++) register = register & 1 ? (register >>> 1) ^ POLYNOMIAL : register >>> 1
+    table[byte] = register
+  }
+  return table
 }
