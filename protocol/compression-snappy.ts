@@ -31,9 +31,7 @@ export async function openSnappy(): Promise<Codec> {
   return {
     compress: (plain) => compressFramed(snappy, plain),
     decompress: (packed, maxBytes) =>
-      packed.subarray(0, FRAME_MAGIC.length).equals(FRAME_MAGIC)
-        ? decompressFramed(packed, maxBytes)
-        : decompressBlock(packed, maxBytes),
+      packed.subarray(0, FRAME_MAGIC.length).equals(FRAME_MAGIC) ? decompressFramed(packed, maxBytes) : decompressBlock(packed, maxBytes),
   }
 }
 

@@ -72,7 +72,8 @@ export function decompressLz4Block(
         literalBytes += byte
       } while (byte === 255)
     }
-    if (literalBytes > block.length - at) throw corruptStream('lz4', `a literal claims ${literalBytes} bytes, ${block.length - at} are left`)
+    if (literalBytes > block.length - at)
+      throw corruptStream('lz4', `a literal claims ${literalBytes} bytes, ${block.length - at} are left`)
     if (literalBytes > 0) output.append(block.subarray(at, at + literalBytes))
     at += literalBytes
     if (at === block.length) break
