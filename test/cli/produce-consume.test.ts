@@ -65,6 +65,8 @@ describe('produce and consume', () => {
     const topic = await createTopic('parts', 3)
     for (const partition of ['0', '1', '2']) await cli(['produce', topic, '-p', partition], `in ${partition}\n`)
     expect((await cli(['consume', topic, '-p', '1', '-e'])).stdout).toBe('in 1\n')
+    await cli(['produce', topic, '-p', '1'], 'more\nand more\n')
+    expect((await cli(['consume', topic, '--offset', '2', '-n', '1'])).stdout).toBe('and more\n')
     expect((await cli(['consume', topic, '--offset', '0:1'])).stdout.split('\n').toSorted()).toEqual(['', 'in 0', 'in 1', 'in 2'])
     expect(await cli(['consume', topic, '-p', '7', '-e'])).toMatchObject({
       code: 3,
