@@ -8,12 +8,14 @@
  * The partition is the hash without its sign bit, modulo the number of partitions.
  */
 import murmurHash3 from 'murmurhash3js'
+import { invariant } from '../runtime/invariant.ts'
 import type { PartitionerName } from './topic-config.ts'
 
 const MURMUR2_SEED = 0x9747b28c
 const MURMUR2_FACTOR = 0x5bd1e995
 
 export function partitionForKey(partitioner: PartitionerName, key: Buffer, partitionCount: number): number {
+  invariant(partitionCount > 0, 'a topic has at least one partition')
   const hash = partitioner === 'murmur3' ? murmur3(key) : murmur2(key)
   return (hash & 0x7fffffff) % partitionCount
 }

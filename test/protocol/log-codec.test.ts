@@ -97,6 +97,71 @@ describe('the codec of the hot messages', () => {
   })
 })
 
+describe('a damaged message', () => {
+  const request = framed(
+    encodeProduceRequest({
+      correlationId: 2 ** 40,
+      acks: 1,
+      timeoutMs: 30_000,
+      partitions: [3, 4].map((partition) => {
+        return { topic: 'orders', topicId: Buffer.alloc(16, 1), partition, leaderEpochPlusOne: 2, batch: Buffer.from('batch') }
+      }),
+    }),
+  )
+  const refusal = { code: 'UNKNOWN_TOPIC', message: 'no such topic', retriable: false, retryAfterMs: 0, leader: undefined }
+  const response = framed(
+    encodeFetchResponse({
+      correlationId: 7,
+      partitions: [
+        { topic: 'orders', partition: 1, error: undefined, highWatermark: 2 ** 50, logStartOffset: 5, batches: [Buffer.from('batch')] },
+        { topic: 'none', partition: 0, error: refusal, highWatermark: 0, logStartOffset: 0, batches: [] },
+      ],
+    }),
+  )
+  const decoders = [
+    [request, decodeProduceRequest],
+    [response, decodeFetchResponse],
+  ] as const
+
+  it('is decoded or refused with a code of ours, whatever changed', () => {
+    const change = fc.tuple(fc.nat(1000), fc.nat(255))
+    fc.assert(
+      fc.property(fc.constantFrom(...decoders), fc.array(change, { maxLength: 4 }), fc.nat(1000), ([sound, decode], changes, length) => {
+        const bytes = Buffer.from(sound.subarray(0, length))
+        for (const [position, byte] of changes) if (position < bytes.length) bytes[position] = byte
+        expect(['none', 'INVALID_REQUEST']).toContain(codeOf(() => decode(bytes)))
+      }),
+      { numRuns: 5000 },
+    )
+  })
+
+  it.each([
+    ['a length beyond the end', '220a0a0161'],
+    ['a length of 4 GiB', '22ffffffff0f'],
+    ['a length cut off', '22ff'],
+    ['a group that never ends', '2b'.repeat(10)],
+    ['a field numbered 0', '0001'],
+    ['a batch longer than its partition', '22042a0561'],
+    ['a correlation id of 2^53', '0880808080808080 10'],
+  ])('with %s is refused', (_what, hex) => {
+    expect(codeOf(() => decodeProduceRequest(Buffer.from(hex.replaceAll(' ', ''), 'hex')))).toBe('INVALID_REQUEST')
+  })
+
+  it('with a high watermark of 2^53 is refused, one below it is not', () => {
+    const watermark = (hex: string): Buffer => Buffer.from(`12${'09'}20${hex}`, 'hex')
+    expect(decodeFetchResponse(watermark('ffffffffffffff0f')).partitions[0]?.highWatermark).toBe(Number.MAX_SAFE_INTEGER)
+    expect(codeOf(() => decodeFetchResponse(watermark('8080808080808010')))).toBe('INVALID_REQUEST')
+  })
+
+  it('with fields of another type than known skips them, as the generated code does', () => {
+    // Field 5 as a number, a fixed 32 and a fixed 64 nobody knows, a group nobody knows, then partition 6.
+    const inner = '2801' + '7d01020304' + '790102030405060708' + '7b0801 7c'.replace(' ', '') + '1806'
+    const bytes = Buffer.from(`22${(inner.length / 2).toString(16)}${inner}`, 'hex')
+    expect(decodeProduceRequest(bytes).partitions).toEqual(ProduceRequest.decode(bytes).partitions)
+    expect(decodeProduceRequest(bytes).partitions[0]?.partition).toBe(6)
+  })
+})
+
 function codeOf(work: () => unknown): string {
   try {
     work()

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { murmur2, murmur3, partitionForKey } from '../../protocol/partitioner.ts'
 
@@ -20,6 +21,30 @@ describe('the partition of a key', () => {
     ['abc', 479470107],
   ])("murmur2 of %j is that of Kafka's clients", (text, hash) => {
     expect(murmur2(Buffer.from(text)) | 0).toBe(hash)
+  })
+
+  it('is that of MurmurHash3 for any bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+        expect(murmur3(Buffer.from(bytes)) >>> 0).toBe(referenceMurmur3(bytes))
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('lies within the partitions, for a long key too', () => {
+    const key = fc.uint8Array({ maxLength: 40 }).map((bytes) => Buffer.from(bytes))
+    fc.assert(
+      fc.property(key, fc.integer({ min: 1, max: 10_000 }), fc.constantFrom('murmur3' as const, 'murmur2' as const), (one, count, name) => {
+        const partition = partitionForKey(name, one, count)
+        expect(Number.isInteger(partition) && partition >= 0 && partition < count).toBe(true)
+      }),
+    )
+    expect(partitionForKey('murmur3', Buffer.alloc(300_000, 'x'), 7)).toBe((referenceMurmur3(Buffer.alloc(300_000, 'x')) % 2 ** 31) % 7)
+  })
+
+  it('of none is a mistake of the caller', () => {
+    expect(() => partitionForKey('murmur3', Buffer.from('a'), 0)).toThrow(/partition/)
   })
 
   it('sees the bytes of the key, also those that are no text', () => {
@@ -93,3 +118,23 @@ describe('the partition of a key', () => {
     }
   })
 })
+
+/** From the description of the algorithm, in whole 64-bit steps. */
+function referenceMurmur3(bytes: Uint8Array): number {
+  const mask = 0xffffffffn
+  const rotate = (value: bigint, bits: bigint): bigint => ((value << bits) | (value >> (32n - bits))) & mask
+  const mixed = (word: bigint): bigint => (rotate((word * 0xcc9e2d51n) & mask, 15n) * 0x1b873593n) & mask
+  let hash = 0n
+  const tailAt = bytes.length - (bytes.length % 4)
+  const wordAt = (at: number, count: number): bigint => {
+    let word = 0n
+    for (let index = 0; index < count; index++) word |= BigInt(bytes[at + index] as number) << BigInt(8 * index)
+    return word
+  }
+  for (let at = 0; at < tailAt; at += 4) hash = (rotate(hash ^ mixed(wordAt(at, 4)), 13n) * 5n + 0xe6546b64n) & mask
+  if (tailAt < bytes.length) hash ^= mixed(wordAt(tailAt, bytes.length - tailAt))
+  hash ^= BigInt(bytes.length)
+  hash = ((hash ^ (hash >> 16n)) * 0x85ebca6bn) & mask
+  hash = ((hash ^ (hash >> 13n)) * 0xc2b2ae35n) & mask
+  return Number(hash ^ (hash >> 16n))
+}

@@ -1,12 +1,7 @@
 import * as grpc from '@grpc/grpc-js'
 import { afterEach, expect, it } from 'vitest'
 import { FetchRequest, ProduceResponse } from '../../protocol/gen/tidemark/v1/log.ts'
-import {
-  type FetchResponseMessage,
-  type LogHandlers,
-  logService,
-  type ProduceRequestMessage,
-} from '../../protocol/log-codec.ts'
+import { type FetchResponseMessage, type LogHandlers, logService, type ProduceRequestMessage } from '../../protocol/log-codec.ts'
 import { ScatterMessage } from '../../protocol/scatter-message.ts'
 
 /** What the codec's messages promise to grpc-js, through a real client and server: an upgrade that asks for more must fail here. */
