@@ -1,51 +1,19 @@
 /**
  * The header of a record batch (format v2, magic 2), read, checked and patched without decoding its records.
+ * `batch-layout.ts` has the bytes.
  *
- * ```
- * position  bytes  field
- *        0      8  baseOffset            set by the leader
- *        8      4  batchLength           bytes after this field
- *       12      4  partitionLeaderEpoch  set by the leader
- *       16      1  magic                 2
- *       17      4  crc                   CRC-32C of everything from `attributes` to the end
- *       21      2  attributes            bits 0-2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
- *       23      4  lastOffsetDelta       last offset = baseOffset + this
- *       27      8  baseTimestamp
- *       35      8  maxTimestamp
- *       43      8  producerId            -1: none
- *       51      2  producerEpoch
- *       53      4  baseSequence
- *       57      4  recordCount
- *       61      …  records
- * ```
- * All big-endian. The two fields a leader sets lie before the checksum's range, so an
- * append costs a check and two writes of a few bytes, and the bytes a client sent are the bytes on disk.
+ * The two fields a leader sets lie before the checksum's range, so an append costs a check and two writes of a
+ * few bytes, and the bytes a client sent are the bytes on disk.
  */
+import { AT, readInt64, writeInt64 } from './batch-layout.ts'
 import { crc32c } from './crc32c.ts'
 import { TidemarkError } from './errors.ts'
-import { OFFSET_MAX } from './ids.ts'
 import { walkRecords } from './record-walk.ts'
 import type { Cursor } from './varint.ts'
 
 export const BATCH_HEADER_BYTES = 61
 /** Bytes before and including the length field: what `batchLength` does not count. */
 export const BATCH_LENGTH_OVERHEAD_BYTES = 12
-
-const AT = {
-  baseOffset: 0,
-  batchLength: 8,
-  leaderEpoch: 12,
-  magic: 16,
-  crc: 17,
-  attributes: 21,
-  lastOffsetDelta: 23,
-  baseTimestamp: 27,
-  maxTimestamp: 35,
-  producerId: 43,
-  producerEpoch: 51,
-  baseSequence: 53,
-  recordCount: 57,
-} as const
 
 const MAGIC = 2
 const CODEC_MASK = 0x07
@@ -315,18 +283,6 @@ function renewChecksum(buffer: Buffer, at: number): void {
 export function sequenceAfter(sequence: number, count: number): number {
   const sum = sequence + count
   return sum > INT31_MAX ? sum - INT31_MAX - 1 : sum
-}
-
-function readInt64(buffer: Buffer, at: number): number {
-  const value = buffer.readInt32BE(at) * 0x1_0000_0000 + buffer.readUInt32BE(at + 4)
-  if (value > OFFSET_MAX || value < -OFFSET_MAX) throw corrupt(`the 64-bit number at byte ${at} passes 2^53`)
-  return value
-}
-
-function writeInt64(buffer: Buffer, value: number, at: number): void {
-  const high = Math.floor(value / 0x1_0000_0000)
-  buffer.writeInt32BE(high, at)
-  buffer.writeUInt32BE(value - high * 0x1_0000_0000, at + 4)
 }
 
 function corrupt(detail: string): TidemarkError {

@@ -120,7 +120,7 @@ function sized(content: readonly number[]): number[] {
 }
 
 function name(text: string): number[] {
-  return sized([...text].map((character) => character.charCodeAt(0)))
+  return sized([...Buffer.from(text, 'latin1')])
 }
 
 /** LEB128. */

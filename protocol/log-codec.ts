@@ -62,6 +62,9 @@ const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
 const NO_BYTES: Buffer = Buffer.alloc(0)
 
+/** Two bytes of a message may stand for a partition; a message of millions of them would be mostly objects. */
+const PARTITIONS_MAX = 100_000
+
 export function encodeProduceRequest(message: ProduceRequestMessage): Buffer {
   const pieces: Uint8Array[] = []
   let head = new BinaryWriter()
@@ -93,7 +96,7 @@ export function decodeProduceRequest(bytes: Buffer): ProduceRequestMessage {
       if (field === 1 && wire === WIRE.varint) message.correlationId = uint53(reader)
       else if (field === 2 && wire === WIRE.varint) message.acks = reader.int32() as Acks
       else if (field === 3 && wire === WIRE.varint) message.timeoutMs = reader.uint32()
-      else if (field === 4 && wire === WIRE.bytes) message.partitions.push(decodePartitionProduce(slice(reader, bytes)))
+      else if (field === 4 && wire === WIRE.bytes) pushBounded(message.partitions, decodePartitionProduce(slice(reader, bytes)))
       else reader.skip(wire, field)
     }
     return message
@@ -149,7 +152,7 @@ export function decodeFetchResponse(bytes: Buffer): FetchResponseMessage {
     while (reader.pos < bytes.length) {
       const [field, wire] = reader.tag()
       if (field === 1 && wire === WIRE.varint) message.correlationId = uint53(reader)
-      else if (field === 2 && wire === WIRE.bytes) message.partitions.push(decodePartitionFetchResult(slice(reader, bytes)))
+      else if (field === 2 && wire === WIRE.bytes) pushBounded(message.partitions, decodePartitionFetchResult(slice(reader, bytes)))
       else reader.skip(wire, field)
     }
     return message
@@ -186,6 +189,11 @@ function slice(reader: BinaryReader, bytes: Buffer): Buffer {
   if (length > bytes.length - start) throw new RangeError(`a field claims ${length} bytes, ${bytes.length - start} are left`)
   reader.pos = start + length
   return bytes.subarray(start, start + length)
+}
+
+function pushBounded<T>(list: T[], item: T): void {
+  if (list.length >= PARTITIONS_MAX) throw new RangeError(`more than ${PARTITIONS_MAX} partitions`)
+  list.push(item)
 }
 
 function uint53(reader: BinaryReader): number {

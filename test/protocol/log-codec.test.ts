@@ -147,6 +147,12 @@ describe('a damaged message', () => {
     expect(codeOf(() => decodeProduceRequest(Buffer.from(hex.replaceAll(' ', ''), 'hex')))).toBe('INVALID_REQUEST')
   })
 
+  it('with a million empty partitions is refused before they fill the memory', () => {
+    expect(codeOf(() => decodeProduceRequest(Buffer.alloc(200_000, Buffer.from('2200', 'hex'))))).toBe('none')
+    expect(codeOf(() => decodeProduceRequest(Buffer.alloc(2_000_000, Buffer.from('2200', 'hex'))))).toBe('INVALID_REQUEST')
+    expect(codeOf(() => decodeFetchResponse(Buffer.alloc(2_000_000, Buffer.from('1200', 'hex'))))).toBe('INVALID_REQUEST')
+  })
+
   it('with a high watermark of 2^53 is refused, one below it is not', () => {
     const watermark = (hex: string): Buffer => Buffer.from(`12${'09'}20${hex}`, 'hex')
     expect(decodeFetchResponse(watermark('ffffffffffffff0f')).partitions[0]?.highWatermark).toBe(Number.MAX_SAFE_INTEGER)

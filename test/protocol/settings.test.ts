@@ -1,7 +1,8 @@
+import fc from 'fast-check'
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { ERRORS, TidemarkError } from '../../protocol/errors.ts'
-import { decodeErrorDetail, encodeErrorDetail, fromErrorDetail, toErrorDetail } from '../../protocol/error-wire.ts'
+import { type ErrorCode, ERRORS, TidemarkError } from '../../protocol/errors.ts'
+import { decodeErrorDetail, encodeErrorDetail, errorOfStatus, fromErrorDetail, toErrorDetail } from '../../protocol/error-wire.ts'
 import { topicCollisionKey, validateTopicName } from '../../protocol/names.ts'
 import { DEFAULT_TOPIC_CONFIG, parseTopicConfig, TOPIC_SETTINGS } from '../../protocol/topic-config.ts'
 import { formatDuration, formatSize, parseDuration, parseSize } from '../../protocol/units.ts'
@@ -114,6 +115,40 @@ describe('errors', () => {
       leader: { nodeId: 2 },
     })
     expect(decodeErrorDetail(Buffer.from('ffff', 'hex'))).toBeUndefined()
+  })
+
+  it.each(Object.keys(ERRORS) as ErrorCode[])('%s comes back from the wire as it went', (code) => {
+    const error = new TidemarkError(code, 'what happened', { retryAfterMs: 7 })
+    expect(decodeErrorDetail(encodeErrorDetail(error))).toMatchObject({
+      code,
+      message: 'what happened',
+      retriable: ERRORS[code].retriable,
+      retryAfterMs: 7,
+      leader: undefined,
+    })
+  })
+
+  it('that are not ours are no detail, whatever the bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (bytes) => {
+        const error = decodeErrorDetail(Buffer.from(bytes))
+        expect(error === undefined || TidemarkError.is(error)).toBe(true)
+      }),
+    )
+  })
+
+  it.each([
+    [1, 'CANCELLED'],
+    [3, 'INVALID_REQUEST'],
+    [4, 'REQUEST_TIMED_OUT'],
+    [8, 'LIMIT_EXCEEDED'],
+    [12, 'UNSUPPORTED'],
+    [14, 'UNAVAILABLE'],
+    [2, 'INTERNAL'],
+    [99, 'INTERNAL'],
+  ])('status %d without a detail is %s', (status, code) => {
+    expect(errorOfStatus(status, 'details')).toMatchObject({ code, message: 'details' })
+    expect(errorOfStatus(status, '').message).toBe(ERRORS[code as ErrorCode].text)
   })
 
   it('of a newer node keep their retriability and their name', () => {
