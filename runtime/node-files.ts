@@ -4,6 +4,7 @@
 import fs from 'node:fs'
 import { mkdir, open as openAsync, readdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import { takeLock } from './node-lock.ts'
+import { dirname } from 'node:path'
 import type { FileHandle, Files, FileStat, OpenMode } from './runtime.ts'
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
@@ -106,6 +107,20 @@ function statOf(stats: fs.Stats): FileStat {
   return { isDirectory: stats.isDirectory(), sizeBytes: stats.size, modifiedMs: stats.mtimeMs }
 }
 
+/** Step by step: Node's own recursive `mkdir` never ends where the system answers ENOENT for a name it will not have, as under /proc. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path)
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST' && (await stat(path)).isDirectory()) return
+    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error
+    await makeDirectory(dirname(path))
+    await mkdir(path).catch((second: unknown) => {
+      if (codeOf(second) !== 'EEXIST') throw second
+    })
+  }
+}
+
 export const nodeFiles: Files = {
   open(path, mode) {
     return new Promise((resolve, reject) => {
@@ -121,9 +136,7 @@ export const nodeFiles: Files = {
       throw error
     }
   },
-  async makeDirectory(path) {
-    await mkdir(path, { recursive: true })
-  },
+  makeDirectory: (path) => makeDirectory(path),
   rename: (from, to) => rename(from, to),
   async remove(path) {
     await rm(path, { force: true })

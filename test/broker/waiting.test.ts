@@ -72,8 +72,11 @@ describe('deadlines', () => {
           if (one.kind === 'add') {
             const deadline = {
               atMs: time.nowMs + one.inMs,
-              expired: () =>
-                void (live.delete(deadline), expired.push(deadline.atMs), expect(time.nowMs).toBeGreaterThanOrEqual(deadline.atMs)),
+              expired: () => {
+                live.delete(deadline)
+                expired.push(deadline.atMs)
+                expect(time.nowMs).toBeGreaterThanOrEqual(deadline.atMs)
+              },
             }
             live.add(deadline)
             deadlines.add(deadline)
