@@ -98,7 +98,7 @@ async function produce(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Pr
       continue
     }
     while (!producer.enqueue(flags.topic, { value })) {
-      await producer.ready({ signal })
+      await producer.ready({ topic: flags.topic, signal })
       progress.update(count)
     }
   }

@@ -1,5 +1,6 @@
 /** `tidemark log …`: looks at files, without a node. */
 import type { Command } from 'commander'
+import { TidemarkError } from '../protocol/errors.ts'
 import type { GlobalOptions } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { note, printRows, type Row } from './output.ts'
@@ -23,6 +24,7 @@ async function dump(segment: string, options: GlobalOptions): Promise<void> {
     import('../protocol/compression.ts'),
     import('../protocol/batch-header.ts'),
   ])
+  if ((await nodeFiles.stat(segment)) === undefined) throw missing(segment)
   const rows: Row[] = []
   for await (const item of dumpSegment(nodeFiles, segment)) {
     if (item.kind === 'damage') {
@@ -53,6 +55,7 @@ async function verify(directory: string, options: GlobalOptions): Promise<void> 
     import('../log/verify.ts'),
     import('../runtime/node-files.ts'),
   ])
+  if ((await nodeFiles.stat(directory)) === undefined) throw missing(directory)
   const isPartition = (await nodeFiles.stat(`${directory}/partition.json`)) !== undefined
   const partitions = isPartition
     ? [await verifyPartition(nodeFiles, directory)]
@@ -68,4 +71,8 @@ async function verify(directory: string, options: GlobalOptions): Promise<void> 
     `${partitions.length} partitions, ${batchCount} batches: ${damageCount} damages, ${findings.length - damageCount} things the next start repairs`,
   )
   if (damageCount > 0) process.exitCode = EXIT.failed
+}
+
+function missing(path: string): TidemarkError {
+  return new TidemarkError('USAGE', `there is no ${path}`)
 }

@@ -65,8 +65,8 @@ async function readYaml(path: string): Promise<unknown> {
   try {
     return parse(readFileSync(path, 'utf8'))
   } catch (error) {
-    throw new TidemarkError('INVALID_CONFIG', `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    })
+    // The parser shows the place over several lines; the first one says it all.
+    const [why = ''] = (error instanceof Error ? error.message : String(error)).split('\n')
+    throw new TidemarkError('INVALID_CONFIG', `${path} cannot be read: ${why.replace(/:$/, '')}`, { cause: error })
   }
 }

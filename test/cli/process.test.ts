@@ -32,6 +32,8 @@ describe('wrong usage ends with 2, a sentence on standard error and nothing on s
     [['topic', 'list', '--timeout', 'soon'], /"soon", expected a duration/],
     [['config', 'print', '--set', 'limits.fetch_byte=1'], /did you mean limits\.fetch_bytes\?/],
     [['config', 'print', '--config', 'missing.yaml'], /missing\.yaml cannot be read.*\[INVALID_CONFIG\]/],
+    [['log', 'dump', 'missing.log'], /there is no missing\.log \[USAGE\]/],
+    [['log', 'verify', 'missing'], /there is no missing \[USAGE\]/],
     [['dev', '--port', '1', '--listen', '2'], /either --port or --listen/],
     [[], /^Usage: tidemark/],
     [['topic'], /^Usage: tidemark topic/],
@@ -89,6 +91,15 @@ describe('without a node', () => {
         { key: 'log_level', value: 'info', source: 'default' },
       ]),
     )
+  })
+
+  it('says in one line what is wrong with a file of settings', async () => {
+    writeFileSync(join(directory, 'broken.yaml'), 'listen: [1\n')
+    expect(await cli('config', 'print', '--config', 'broken.yaml')).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^error: broken\.yaml cannot be read: .* at line 2, column 1 \[INVALID_CONFIG\]\. .*\n$/),
+    })
   })
 
   it('prints the same rows as table, json, jsonl and yaml', async () => {
