@@ -40,6 +40,8 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   #started: Promise<void> | undefined
   #watch: Timer | undefined
   #arrival: Deferred<void> | undefined
+  /** Where the last batch came from, as it was then. */
+  #taken: { readonly partition: PartitionFetch; readonly generation: number } | undefined
   #failure: TidemarkError | undefined
   #isClosed = false
   /** Since when the application waits for more; undefined while it does not. */
@@ -71,7 +73,14 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
 
   /** One message after the other. Ends at the end position; throws what cannot be mended. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Message<K, V>, void, undefined> {
-    for await (const batch of this.batches()) yield* batch.messages
+    for await (const batch of this.batches()) {
+      const taken = this.#taken
+      for (const message of batch.messages) {
+        // A seek or a stop counts at once, not at the end of the batch.
+        if (this.#isClosed || taken?.partition.generation !== taken?.generation) break
+        yield message
+      }
+    }
   }
 
   /** Messages in the portions in which they were stored: the quickest way to read. */
@@ -256,6 +265,7 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     }
     if (generation !== partition.generation)
       return { topic, partition: partition.partition, messages: [], highWatermark: BigInt(partition.highWatermark) }
+    this.#taken = { partition, generation }
     partition.position = Math.min((records.at(-1)?.offset ?? partition.position - 1) + 1, partition.endOffset)
     partition.progressMs = this.#client.runtime.clock.monotonic()
     return { topic, partition: partition.partition, messages, highWatermark: BigInt(partition.highWatermark) }

@@ -23,6 +23,11 @@ export interface Identity {
   readonly id: number
   readonly epoch: number
   nextSequence: number
+  /**
+   * The node has taken a batch under it. Before that it takes any sequence as the first, so only one batch may be in flight: were it refused
+   * and the next one taken, their order would be lost.
+   */
+  isKnown: boolean
 }
 
 export class OutBatch {
@@ -116,7 +121,8 @@ export class PartitionQueue {
 
   /** True when a batch may be sent now. An open batch is closed for it when nothing else is under way, or when it waited for `lingerMs`. */
   isSendable(nowMs: number, lingerMs: number): boolean {
-    if (this.isPaused || this.inFlight.length >= IN_FLIGHT_MAX || (this.isRecovering && this.inFlight.length > 0)) return false
+    const inFlightMax = this.identity?.isKnown === false ? 1 : IN_FLIGHT_MAX
+    if (this.isPaused || this.inFlight.length >= inFlightMax || (this.isRecovering && this.inFlight.length > 0)) return false
     if (this.waiting.length > 0) return true
     return this.open !== undefined && this.inFlight.length === 0 && nowMs - this.open.createdMs >= lingerMs
   }

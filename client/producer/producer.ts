@@ -79,6 +79,8 @@ export class Producer implements AsyncDisposable {
   #timer: Timer | undefined
   #expiryTimer: Timer | undefined
   #codecReady: Promise<unknown> | undefined
+  /** The topic that `enqueue` did not know yet. */
+  #lookUp: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
   constructor(client: ClusterClient, options: ProducerOptions = {}) {
@@ -122,7 +124,10 @@ export class Producer implements AsyncDisposable {
     const ref = refOf(topic)
     const info = this.#client.knownTopic(ref.name)
     if (info === undefined || this.#codecReady !== undefined) {
-      void Promise.resolve(this.#client.topic(ref.name)).catch((error: unknown) => this.#failed(TidemarkError.from(error), ref.name, -1, 1))
+      this.#lookUp = Promise.resolve(this.#client.topic(ref.name)).then(
+        () => {},
+        (error: unknown) => this.#failed(TidemarkError.from(error), ref.name, -1, 1),
+      )
       return false
     }
     const key = record.key === undefined || record.key === null ? null : ref.key.encode(record.key)
@@ -142,6 +147,7 @@ export class Producer implements AsyncDisposable {
   /** Resolves when there is room in the buffer, and the given topic, if any, is known. */
   async ready(options: { readonly topic?: string | { readonly name: string }; readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#codecReady
+    await this.#lookUp
     if (options.topic !== undefined)
       await this.#client.topic(typeof options.topic === 'string' ? options.topic : options.topic.name, { signal: options.signal })
     if (!this.#hasRoom(this.#refusedBytes)) this.#leaveLine(await this.#room(this.#refusedBytes, options.signal))
@@ -351,7 +357,7 @@ export class Producer implements AsyncDisposable {
     this.#producerId ??= this.#client.call('initProducer', {}).then(({ producerId }) => producerId)
     const promise = this.#producerId
     try {
-      return { id: await promise, epoch: 0, nextSequence: 0 }
+      return { id: await promise, epoch: 0, nextSequence: 0, isKnown: false }
     } catch (error) {
       if (this.#producerId === promise) this.#producerId = undefined
       throw error
@@ -378,6 +384,7 @@ export class Producer implements AsyncDisposable {
     if (error === undefined) {
       queue.finish(batch)
       queue.failureCount = 0
+      if (batch.identity !== undefined) batch.identity.isKnown = true
       this.#settle(queue, batch, undefined, this.#settings.acks === 'none' ? -1 : baseOffset)
     } else if (this.#isRetriable(queue, batch, error)) {
       this.#retry(queue, batch, error)
