@@ -19,6 +19,7 @@ import type {
 } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { MetadataBatch, RegisterNodeRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../protocol/ids.ts'
+import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { applyBatch, applyBatches } from './metadata/apply.ts'
 import { alterConfigs } from './metadata/configs.ts'
@@ -82,9 +83,12 @@ export class Controller {
     this.#waiters = new VersionWaiters(parts.runtime.timers)
     const history: MetadataBatch[] = []
     let isLive = false
-    this.#unfollow = log.follow(0, (offset, batch) => {
-      if (isLive) this.#apply(offset, batch)
-      else history.push(batch)
+    this.#unfollow = log.follow(0, {
+      apply: (offset, batch) => {
+        if (isLive) this.#apply(offset, batch)
+        else history.push(batch)
+      },
+      load: () => invariant(false, 'a log without snapshots gives none'),
     })
     isLive = true
     this.#image = replay(history)
@@ -122,7 +126,7 @@ export class Controller {
   }
 
   /** Throws `DATA_DIR_INVALID` when the node comes with another data directory than it had. */
-  registerNode(node: RegisterNodeRecord): Promise<void> {
+  registerNode(node: Omit<RegisterNodeRecord, 'nodeEpoch'>): Promise<void> {
     return this.#decide((image) => registerNode(image, node))
   }
 

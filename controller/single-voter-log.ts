@@ -7,7 +7,7 @@
 import { TidemarkError } from '../protocol/errors.ts'
 import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { createDeferred, type Deferred } from '../runtime/deferred.ts'
-import type { ApplyBatch, MetadataLog, Unfollow } from './metadata-log.ts'
+import type { Leadership, LogFollower, MetadataLog, Unfollow } from './metadata-log.ts'
 import type { MetadataStore } from './metadata-store.ts'
 
 /** One batch. The largest we make, a topic of 10,000 partitions, has under 2 MiB. */
@@ -15,6 +15,8 @@ export const BATCH_BYTES_MAX = 16 * 1024 * 1024
 
 /** Proposals that may wait for the write under way. */
 export const PROPOSALS_MAX = 1024
+
+const ALWAYS_ACTIVE: Leadership = { leaderId: 0, epoch: 1, isActive: true }
 
 interface Proposal {
   readonly batch: MetadataBatch
@@ -41,7 +43,7 @@ class SingleVoterLog implements MetadataLog {
   readonly #store: MetadataStore
   /** By offset. Durable, and delivered to every follower but for the batch that is being delivered. */
   readonly #committed: MetadataBatch[]
-  readonly #followers = new Set<ApplyBatch>()
+  readonly #followers = new Set<LogFollower>()
   readonly #failed = createDeferred<Error>()
   #waiting: Proposal[] = []
   /** Present while a write runs. Whoever proposes then is taken by it, so it must be gone when the last look at the queue was taken. */
@@ -77,10 +79,22 @@ class SingleVoterLog implements MetadataLog {
     return proposal.committed.promise
   }
 
-  follow(fromOffset: number, apply: ApplyBatch): Unfollow {
-    // A function of our own, so that the same `apply` may follow twice.
-    const follower: ApplyBatch = (offset, batch) => apply(offset, batch)
-    this.#committed.slice(fromOffset).forEach((batch, index) => follower(fromOffset + index, batch))
+  get leadership(): Leadership {
+    return ALWAYS_ACTIVE
+  }
+
+  onLeadership(): Unfollow {
+    return () => {}
+  }
+
+  async readBarrier(): Promise<void> {
+    if (this.#end !== undefined) throw this.#end
+  }
+
+  follow(fromOffset: number, { apply, load }: LogFollower): Unfollow {
+    // An object of our own, so that the same follower may follow twice.
+    const follower: LogFollower = { apply, load }
+    this.#committed.slice(fromOffset).forEach((batch, index) => follower.apply(fromOffset + index, batch))
     this.#followers.add(follower)
     return () => this.#followers.delete(follower)
   }
@@ -117,8 +131,8 @@ class SingleVoterLog implements MetadataLog {
     // Before the batch is added: who begins to follow during the delivery gets it as history.
     const followers = [...this.#followers]
     const offset = this.#committed.push(batch) - 1
-    for (const apply of followers) {
-      if (this.#followers.has(apply)) apply(offset, batch)
+    for (const follower of followers) {
+      if (this.#followers.has(follower)) follower.apply(offset, batch)
     }
     committed.resolve(offset)
   }

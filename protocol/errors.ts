@@ -8,36 +8,14 @@
  * compares the two.
  */
 
-/** gRPC status codes by number, so that this file needs no transport. */
-const GRPC = {
-  CANCELLED: 1,
-  UNKNOWN: 2,
-  INVALID_ARGUMENT: 3,
-  DEADLINE_EXCEEDED: 4,
-  NOT_FOUND: 5,
-  ALREADY_EXISTS: 6,
-  RESOURCE_EXHAUSTED: 8,
-  FAILED_PRECONDITION: 9,
-  ABORTED: 10,
-  OUT_OF_RANGE: 11,
-  UNIMPLEMENTED: 12,
-  INTERNAL: 13,
-  UNAVAILABLE: 14,
-  DATA_LOSS: 15,
-} as const
+import { CLUSTER_ERRORS } from './cluster-errors.ts'
+import { type ErrorEntry, GRPC } from './error-entry.ts'
 
-export interface ErrorEntry {
-  readonly number: number
-  /** gRPC status code. */
-  readonly grpc: number
-  readonly retriable: boolean
-  /** What happened, one clause. */
-  readonly text: string
-  /** What to do, one sentence. */
-  readonly help: string
-}
+export type { ErrorEntry } from './error-entry.ts'
 
 export const ERRORS = {
+  ...CLUSTER_ERRORS,
+
   // The request.
   OFFSET_OUT_OF_RANGE: {
     number: 1,
@@ -67,20 +45,6 @@ export const ERRORS = {
     text: 'the topic has no such partition',
     help: 'Partitions count from 0; `tidemark topic describe` shows how many there are.',
   },
-  LEADER_NOT_AVAILABLE: {
-    number: 5,
-    grpc: GRPC.UNAVAILABLE,
-    retriable: true,
-    text: 'the partition has no leader at the moment',
-    help: 'Wait for the election to finish; the client retries by itself.',
-  },
-  NOT_LEADER: {
-    number: 6,
-    grpc: GRPC.FAILED_PRECONDITION,
-    retriable: true,
-    text: 'this node does not lead the partition',
-    help: 'Refresh the metadata and ask the leader; the client does so by itself.',
-  },
   REQUEST_TIMED_OUT: {
     number: 7,
     grpc: GRPC.DEADLINE_EXCEEDED,
@@ -101,13 +65,6 @@ export const ERRORS = {
     retriable: false,
     text: 'the topic name is not allowed',
     help: 'Use 1 to 249 of a-z A-Z 0-9 . _ - and not just dots.',
-  },
-  NOT_ENOUGH_REPLICAS: {
-    number: 19,
-    grpc: GRPC.UNAVAILABLE,
-    retriable: true,
-    text: 'fewer replicas are in sync than `min.insync.replicas` asks for; nothing was written',
-    help: 'Bring the missing nodes back, or lower `min.insync.replicas` knowingly.',
   },
   INVALID_ACKS: {
     number: 21,
@@ -158,13 +115,6 @@ export const ERRORS = {
     text: 'the request does not make sense',
     help: 'See the message for the field that is wrong.',
   },
-  NOT_CONTROLLER: {
-    number: 41,
-    grpc: GRPC.FAILED_PRECONDITION,
-    retriable: true,
-    text: 'this node is not the active controller',
-    help: 'Ask the node named in the answer; the client does so by itself.',
-  },
   OUT_OF_ORDER_SEQUENCE: {
     number: 45,
     grpc: GRPC.FAILED_PRECONDITION,
@@ -186,33 +136,12 @@ export const ERRORS = {
     text: 'the disk under the partition failed and was taken out of service',
     help: "Look at the node's log and disk, replace the disk, restart the node.",
   },
-  FENCED_LEADER_EPOCH: {
-    number: 74,
-    grpc: GRPC.FAILED_PRECONDITION,
-    retriable: true,
-    text: 'the leader epoch in the request is older than the current one',
-    help: 'Refresh the metadata; the client does so by itself.',
-  },
-  UNKNOWN_LEADER_EPOCH: {
-    number: 75,
-    grpc: GRPC.FAILED_PRECONDITION,
-    retriable: true,
-    text: 'the leader epoch in the request is newer than this node knows',
-    help: 'The node is catching up; the client retries by itself.',
-  },
   UNSUPPORTED_COMPRESSION: {
     number: 76,
     grpc: GRPC.INVALID_ARGUMENT,
     retriable: false,
     text: 'the compression codec is unknown or its package is not installed',
     help: 'Use none, gzip, zstd, lz4 or snappy.',
-  },
-  OFFSET_NOT_AVAILABLE: {
-    number: 78,
-    grpc: GRPC.UNAVAILABLE,
-    retriable: true,
-    text: 'the leader is new and does not know its high watermark yet',
-    help: 'Wait a moment; the client retries by itself.',
   },
   INVALID_RECORD: {
     number: 87,

@@ -105,6 +105,9 @@ function describeTopic(topic: TopicMetadata): TopicDescription {
       replicas: [...partition.replicas],
       isr: [...partition.isr],
       partitionEpoch: partition.partitionEpoch,
+      eligible: [...partition.elr],
+      adding: [...partition.addingReplicas],
+      removing: [...partition.removingReplicas],
     })),
     partitioner: topic.config.partitioner,
     replicas: topic.partitions[0]?.replicas.length ?? 0,
@@ -122,6 +125,10 @@ function describeNode(node: MetadataImage['nodes'] extends ReadonlyMap<number, i
     alive: true,
     version: node.version,
     roles: [...node.roles],
+    shuttingDown: node.shuttingDown,
+    draining: node.draining,
+    directoryId: node.directoryId,
+    nodeEpoch: node.nodeEpoch,
   }
 }
 

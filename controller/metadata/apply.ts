@@ -8,6 +8,7 @@
 import type {
   MetadataBatch,
   MetadataRecord,
+  NodeStateRecord,
   PartitionRecord,
   ProducerIdBlockRecord,
   RegisterNodeRecord,
@@ -70,6 +71,10 @@ class ImageDraft {
         return
       case 'registerNode':
         return this.#registerNode(record.value)
+      case 'nodeState':
+        return this.#setNodeState(record.value)
+      case 'removeNode':
+        return this.#removeNode(record.value.nodeId)
       case 'topic':
         return this.#createTopic(record.value)
       case 'partition':
@@ -109,8 +114,9 @@ class ImageDraft {
       nextProducerId: this.#nextProducerId,
     }
     const changedPartitions = changed.flatMap(({ draft, topic }) => [...draft.changedPartitions].map((partition) => ({ topic, partition })))
-    const changedNodes = [...this.#changedNodes].map((nodeId) => nodes.get(nodeId) as NodeMetadata)
-    return { image, delta: { changedTopics, createdTopics, removedTopics, changedPartitions, changedNodes } }
+    const changedNodes = [...this.#changedNodes].flatMap((nodeId) => nodes.get(nodeId) ?? [])
+    const removedNodes = [...this.#changedNodes].filter((nodeId) => !nodes.has(nodeId))
+    return { image, delta: { changedTopics, createdTopics, removedTopics, changedPartitions, changedNodes, removedNodes } }
   }
 
   /** Those of `topics` that the base has, as it has them. */
@@ -122,9 +128,31 @@ class ImageDraft {
   }
 
   #registerNode(record: RegisterNodeRecord): void {
+    const before = this.#nodesNow().get(record.nodeId)
+    invariant(record.nodeEpoch > (before?.nodeEpoch ?? 0), `node ${record.nodeId} comes with a larger node epoch than it had`)
+    this.#setNode({ ...record, fenced: true, shuttingDown: false, draining: before?.draining ?? false })
+  }
+
+  #setNodeState({ nodeId, nodeEpoch, fenced, shuttingDown, draining }: NodeStateRecord): void {
+    const before = this.#nodesNow().get(nodeId)
+    invariant(before?.nodeEpoch === nodeEpoch, `node ${nodeId} is registered with the node epoch ${nodeEpoch}`)
+    this.#setNode({ ...before, fenced, shuttingDown, draining })
+  }
+
+  #removeNode(nodeId: number): void {
+    this.#nodes = new Map(this.#nodesNow())
+    invariant(this.#nodes.delete(nodeId), `a node that is removed, node ${nodeId}, was there`)
+    this.#changedNodes.add(nodeId)
+  }
+
+  #nodesNow(): ReadonlyMap<number, NodeMetadata> {
+    return this.#nodes ?? this.#base.nodes
+  }
+
+  #setNode(node: NodeMetadata): void {
     this.#nodes ??= new Map(this.#base.nodes)
-    this.#nodes.set(record.nodeId, { ...record })
-    this.#changedNodes.add(record.nodeId)
+    this.#nodes.set(node.nodeId, node)
+    this.#changedNodes.add(node.nodeId)
   }
 
   #createTopic(record: TopicRecord): void {
@@ -137,7 +165,7 @@ class ImageDraft {
   }
 
   #setPartition(record: PartitionRecord): void {
-    const nodes = this.#nodes ?? this.#base.nodes
+    const nodes = this.#nodesNow()
     for (const nodeId of record.replicas) invariant(nodes.has(nodeId), `replicas are on nodes of the cluster, node ${nodeId} is none`)
     this.#topicOfId(record.topicId).setPartition(record)
   }

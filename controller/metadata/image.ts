@@ -16,6 +16,14 @@ export interface NodeMetadata {
   readonly rack: string
   readonly version: string
   readonly roles: readonly string[]
+  /** Of this run of its process; larger than that of every earlier registration. */
+  readonly nodeEpoch: number
+  /** Leads nothing and is in no ISR: it has not caught up yet, or was silent for longer than its session. */
+  readonly fenced: boolean
+  /** Moves its leaderships away in order to stop. */
+  readonly shuttingDown: boolean
+  /** Gets no new replicas: an operator empties it. */
+  readonly draining: boolean
 }
 
 export interface PartitionMetadata {
@@ -25,6 +33,13 @@ export interface PartitionMetadata {
   readonly leader: number
   readonly leaderEpoch: number
   readonly partitionEpoch: number
+  /** Eligible leader replicas: left the ISR when it would have become too small, and complete since the high watermark does not move meanwhile. */
+  readonly elr: readonly number[]
+  /** Replicas that a reassignment brings, and takes away when it is done; all among `replicas`. */
+  readonly addingReplicas: readonly number[]
+  readonly removingReplicas: readonly number[]
+  /** Who led last, while nobody does; -1: not known. */
+  readonly lastKnownLeader: number
 }
 
 export interface TopicMetadata {
@@ -71,8 +86,10 @@ export interface MetadataDelta {
   readonly removedTopics: readonly TopicMetadata[]
   /** Created or changed, of topics that exist now. */
   readonly changedPartitions: readonly PartitionChange[]
-  /** Registered, for the first time or again. */
+  /** Registered, or in another state than before. */
   readonly changedNodes: readonly NodeMetadata[]
+  /** Not part of the cluster any more. */
+  readonly removedNodes: readonly number[]
 }
 
 export const EMPTY_IMAGE: MetadataImage = Object.freeze({

@@ -35,7 +35,8 @@ export function checkFeatureLevel(image: MetadataImage): void {
  * A node came up. Its data directory may not be another than the one it had: the records it answered for
  * are not there, and nobody must take the empty logs for them.
  */
-export function registerNode(image: MetadataImage, node: RegisterNodeRecord): Decision<void> {
+export function registerNode(image: MetadataImage, registration: Omit<RegisterNodeRecord, 'nodeEpoch'>): Decision<void> {
+  const node = { ...registration, nodeEpoch: image.version + 1 }
   checkRegistration(node)
   const before = image.nodes.get(node.nodeId)
   if (before !== undefined && before.directoryId !== node.directoryId) {

@@ -37,8 +37,8 @@ export class TopicDraft {
     const where = `partition ${partition} of ${this.name}`
     invariant(partition >= 0 && partition <= this.#partitions.length, `${where}: partitions are made in order`)
     checkPartition(record, this.#partitions[partition], where)
-    const { replicas, isr, leader, leaderEpoch, partitionEpoch } = record
-    this.#partitions[partition] = { replicas, isr, leader, leaderEpoch, partitionEpoch }
+    const { topicId: _topicId, partition: _partition, ...state } = record
+    this.#partitions[partition] = state
     this.changedPartitions.add(partition)
   }
 

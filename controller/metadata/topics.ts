@@ -171,7 +171,19 @@ function newPartition(topicId: string, partition: number, replicas: number[]): M
   return {
     record: {
       $case: 'partition',
-      value: { topicId, partition, replicas, isr: replicas, leader: replicas[0] as number, leaderEpoch: 0, partitionEpoch: 0 },
+      value: {
+        topicId,
+        partition,
+        replicas,
+        isr: replicas,
+        leader: replicas[0] as number,
+        leaderEpoch: 0,
+        partitionEpoch: 0,
+        elr: [],
+        addingReplicas: [],
+        removingReplicas: [],
+        lastKnownLeader: -1,
+      },
     },
   }
 }

@@ -20,6 +20,10 @@ function partition(number: number, changes: Partial<PartitionRecord> = {}): Meta
     leader: 1,
     leaderEpoch: 0,
     partitionEpoch: 0,
+    elr: [],
+    addingReplicas: [],
+    removingReplicas: [],
+    lastKnownLeader: -1,
     ...changes,
   }
   return { record: { $case: 'partition', value } }
@@ -62,6 +66,7 @@ describe('applyBatch', () => {
         { topic: orders, partition: 1 },
       ],
       changedNodes: [],
+      removedNodes: [],
     })
   })
 
@@ -105,12 +110,21 @@ describe('applyBatch', () => {
 
   it('says nothing of a topic that comes and goes in one batch', () => {
     const { image, delta } = applyRecords(CLUSTER, topic(), partition(0), removal())
-    expect(delta).toEqual({ changedTopics: [], createdTopics: [], removedTopics: [], changedPartitions: [], changedNodes: [] })
+    expect(delta).toEqual({
+      changedTopics: [],
+      createdTopics: [],
+      removedTopics: [],
+      changedPartitions: [],
+      changedNodes: [],
+      removedNodes: [],
+    })
     expect(image).toEqual({ ...CLUSTER, version: CLUSTER.version + 1 })
   })
 
   it('takes the newest registration of a node', () => {
-    const { image, delta } = applyRecords(CLUSTER, { record: { $case: 'registerNode', value: nodeOf(2, { host: 'moved' }) } })
+    const { image, delta } = applyRecords(CLUSTER, {
+      record: { $case: 'registerNode', value: nodeOf(2, { host: 'moved', nodeEpoch: CLUSTER.version + 1 }) },
+    })
     expect(image.nodes.get(2)?.host).toBe('moved')
     expect(delta.changedNodes).toEqual([image.nodes.get(2)])
   })

@@ -29,6 +29,7 @@ export function nodeOf(nodeId: number, changes: Partial<RegisterNodeRecord> = {}
     rack: '',
     version: '0.1.0',
     roles: ['broker', 'controller'],
+    nodeEpoch: 1,
     ...changes,
   }
 }

@@ -30,7 +30,8 @@ describe('registerNode', () => {
   it('registers a node, and again when it comes back from elsewhere', () => {
     const image = clusterOf(1)
     const back = nodeOf(1, { incarnationId: idOf(3), host: 'elsewhere', port: 9000 })
-    expect(commit(image, registerNode(image, back)).nodes.get(1)).toEqual(back)
+    const epoch = image.version + 1
+    expect(commit(image, registerNode(image, back)).nodes.get(1)).toMatchObject({ ...back, nodeEpoch: epoch, fenced: true })
   })
 
   it('refuses a node that comes with another data directory', () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import type { LogFollower } from '../../controller/metadata-log.ts'
 import { MemoryStore } from '../../controller/memory-store.ts'
 import { BATCH_BYTES_MAX, openSingleVoterLog, PROPOSALS_MAX } from '../../controller/single-voter-log.ts'
 import type { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
@@ -17,6 +18,15 @@ function nameOf(batch: MetadataBatch): string {
 function collect() {
   const seen: string[] = []
   return { seen, apply: (offset: number, batch: MetadataBatch): void => void seen.push(`${offset}:${nameOf(batch)}`) }
+}
+
+function follower(apply: LogFollower['apply']): LogFollower {
+  return {
+    apply,
+    load() {
+      throw new Error('there are no snapshots')
+    },
+  }
 }
 
 describe('SingleVoterLog', () => {
@@ -39,8 +49,8 @@ describe('SingleVoterLog', () => {
   it('delivers a batch to every follower before the proposal resolves', async () => {
     const log = await openSingleVoterLog(new MemoryStore())
     const [one, two] = [collect(), collect()]
-    log.follow(0, one.apply)
-    log.follow(0, two.apply)
+    log.follow(0, follower(one.apply))
+    log.follow(0, follower(two.apply))
     await log.propose(batchOf('a'))
     expect([one.seen, two.seen]).toEqual([['0:a'], ['0:a']])
     await log.close()
@@ -53,7 +63,7 @@ describe('SingleVoterLog', () => {
     await first.close()
     const log = await openSingleVoterLog(store)
     const { seen, apply } = collect()
-    log.follow(1, apply)
+    log.follow(1, follower(apply))
     expect(seen).toEqual(['1:b', '2:c'])
     await log.propose(batchOf('d'))
     expect(seen).toEqual(['1:b', '2:c', '3:d'])
@@ -64,10 +74,13 @@ describe('SingleVoterLog', () => {
     const log = await openSingleVoterLog(new MemoryStore())
     const late = collect()
     let isFirst = true
-    log.follow(0, () => {
-      if (isFirst) log.follow(0, late.apply)
-      isFirst = false
-    })
+    log.follow(
+      0,
+      follower(() => {
+        if (isFirst) log.follow(0, follower(late.apply))
+        isFirst = false
+      }),
+    )
     await log.propose(batchOf('a'))
     await log.propose(batchOf('b'))
     expect(late.seen).toEqual(['0:a', '1:b'])
@@ -77,8 +90,11 @@ describe('SingleVoterLog', () => {
   it('delivers nothing to who stopped following, even during a delivery', async () => {
     const log = await openSingleVoterLog(new MemoryStore())
     const { seen, apply } = collect()
-    log.follow(0, () => stop())
-    const stop = log.follow(0, apply)
+    log.follow(
+      0,
+      follower(() => stop()),
+    )
+    const stop = log.follow(0, follower(apply))
     await log.propose(batchOf('a'))
     stop()
     expect(seen).toEqual([])
@@ -134,9 +150,12 @@ describe('SingleVoterLog', () => {
 
   it('fails for good, and leaves nobody waiting, when a follower cannot apply a batch', async () => {
     const log = await openSingleVoterLog(new MemoryStore())
-    log.follow(0, () => {
-      throw new Error('cannot follow')
-    })
+    log.follow(
+      0,
+      follower(() => {
+        throw new Error('cannot follow')
+      }),
+    )
     await expect(log.propose(batchOf('a'))).rejects.toMatchObject({
       code: 'STORAGE_FAILED',
       message: expect.stringContaining('cannot follow'),

@@ -1,4 +1,5 @@
 /** The `Cluster` service: a thin translation to the operations. */
+import { TidemarkError } from '../../../protocol/errors.ts'
 import type { ClusterServer } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import type { Broker } from '../../broker.ts'
 import { alterConfigs, describeConfigs } from '../../operations/configs.ts'
@@ -21,5 +22,16 @@ export function createClusterService(broker: Broker): ClusterServer {
       broker.checkServing()
       return { producerId: await broker.producerIds.take(), producerEpoch: 0 }
     }),
+    electLeaders: unary(notYet),
+    reassign: unary(notYet),
+    listReassignments: unary(notYet),
+    alterNodes: unary(notYet),
+    describeQuorum: unary(notYet),
+    alterQuorum: unary(notYet),
   }
+}
+
+/** A cluster of one node has nothing to elect, move or vote on. */
+async function notYet(): Promise<never> {
+  throw new TidemarkError('UNSUPPORTED', 'a cluster of one node has nothing to move')
 }

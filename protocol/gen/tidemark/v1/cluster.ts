@@ -25,6 +25,57 @@ export namespace ConfigScope {
   export type NODE = typeof ConfigScope.NODE;
 }
 
+/** How a new leader is chosen. */
+export const ElectionType = {
+  /** PREFERRED - The first replica, if it is in sync and does not lead already. */
+  PREFERRED: 0,
+  /** UNCLEAN - Only where no replica in sync or eligible is left: the last leader if it is alive, else the first replica that is. Records may be lost. */
+  UNCLEAN: 1,
+} as const;
+
+export type ElectionType = typeof ElectionType[keyof typeof ElectionType];
+
+export namespace ElectionType {
+  export type PREFERRED = typeof ElectionType.PREFERRED;
+  export type UNCLEAN = typeof ElectionType.UNCLEAN;
+}
+
+/** What becomes of a node. */
+export const NodeAction = {
+  UNSPECIFIED: 0,
+  /** DRAIN - Moves all its replicas to other nodes; it gets no new ones. */
+  DRAIN: 1,
+  /** UNDRAIN - Lets it get replicas again. */
+  UNDRAIN: 2,
+  /** REMOVE - Forgets it. It must be stopped, and must not hold any replica. */
+  REMOVE: 3,
+} as const;
+
+export type NodeAction = typeof NodeAction[keyof typeof NodeAction];
+
+export namespace NodeAction {
+  export type UNSPECIFIED = typeof NodeAction.UNSPECIFIED;
+  export type DRAIN = typeof NodeAction.DRAIN;
+  export type UNDRAIN = typeof NodeAction.UNDRAIN;
+  export type REMOVE = typeof NodeAction.REMOVE;
+}
+
+/** What becomes of a controller. */
+export const QuorumAction = {
+  UNSPECIFIED: 0,
+  /** ADD - Makes it a learner, and a voter once it has caught up. */
+  ADD: 1,
+  REMOVE: 2,
+} as const;
+
+export type QuorumAction = typeof QuorumAction[keyof typeof QuorumAction];
+
+export namespace QuorumAction {
+  export type UNSPECIFIED = typeof QuorumAction.UNSPECIFIED;
+  export type ADD = typeof QuorumAction.ADD;
+  export type REMOVE = typeof QuorumAction.REMOVE;
+}
+
 /** Asks nothing in particular. */
 export interface DescribeClusterRequest {
 }
@@ -53,6 +104,14 @@ export interface NodeDescription {
   version: string;
   /** broker, controller or both. */
   roles: string[];
+  /** It moves its leaderships away in order to stop. */
+  shuttingDown: boolean;
+  /** An operator empties it: it gets no new replicas. */
+  draining: boolean;
+  /** 22 characters of URL-safe base64; another after its disk was replaced. */
+  directoryId: string;
+  /** Of this run of its process. */
+  nodeEpoch: number;
 }
 
 /** Which topics, and whether to wait for a change. */
@@ -113,6 +172,11 @@ export interface PartitionDescription {
   /** The replicas that are in sync. */
   isr: number[];
   partitionEpoch: number;
+  /** Not in sync any more, but complete: may lead when no replica in sync is left. */
+  eligible: number[];
+  /** Replicas that a reassignment brings and takes away; among `replicas`. */
+  adding: number[];
+  removing: number[];
 }
 
 /** Topics to create. Each succeeds or fails on its own. */
@@ -279,6 +343,143 @@ export interface InitProducerResponse {
   producerEpoch: number;
 }
 
+/** Partitions of topics, by number. */
+export interface TopicPartitions {
+  topic: string;
+  /** Empty: all of them. */
+  partitions: number[];
+}
+
+/** Partitions that shall have another leader. */
+export interface ElectLeadersRequest {
+  type: ElectionType;
+  /** Empty: every partition that needs it. */
+  topics: TopicPartitions[];
+}
+
+/** What became of the elections. */
+export interface ElectLeadersResponse {
+  /** Partitions whose leader changed, and those that were named and whose leader could not change. */
+  partitions: ElectLeaderResult[];
+}
+
+/** What became of one election. */
+export interface ElectLeaderResult {
+  topic: string;
+  partition: number;
+  error: ErrorDetail | undefined;
+  leader: number;
+}
+
+/** Where partitions shall have their replicas. */
+export interface ReassignRequest {
+  partitions: ReassignPartition[];
+}
+
+/** Where one partition shall have its replicas. */
+export interface ReassignPartition {
+  topic: string;
+  partition: number;
+  /** The preferred leader first. Empty: gives up the move under way and goes back to where the replicas were. */
+  replicas: number[];
+}
+
+/** Whether each move has begun. */
+export interface ReassignResponse {
+  partitions: ReassignResult[];
+}
+
+/** Whether the move of one partition has begun. */
+export interface ReassignResult {
+  topic: string;
+  partition: number;
+  error: ErrorDetail | undefined;
+}
+
+/** Asks for all of them. */
+export interface ListReassignmentsRequest {
+}
+
+/** The moves under way. */
+export interface ListReassignmentsResponse {
+  partitions: Reassignment[];
+}
+
+/** One move under way. */
+export interface Reassignment {
+  topic: string;
+  partition: number;
+  replicas: number[];
+  adding: number[];
+  removing: number[];
+  isr: number[];
+}
+
+/** Nodes to empty, to fill again or to remove. */
+export interface AlterNodesRequest {
+  nodes: AlterNode[];
+}
+
+/** What shall become of one node. */
+export interface AlterNode {
+  nodeId: number;
+  action: NodeAction;
+}
+
+/** What became of each. */
+export interface AlterNodesResponse {
+  nodes: AlterNodeResult[];
+}
+
+/** What became of one node. */
+export interface AlterNodeResult {
+  nodeId: number;
+  error: ErrorDetail | undefined;
+}
+
+/** Asks nothing in particular. */
+export interface DescribeQuorumRequest {
+}
+
+/** The quorum as the answering node knows it. */
+export interface DescribeQuorumResponse {
+  /** -1: none at the moment. */
+  leaderId: number;
+  term: number;
+  /** Raft index up to which entries are committed. */
+  committedIndex: number;
+  members: QuorumMember[];
+}
+
+/** A controller of the quorum. */
+export interface QuorumMember {
+  nodeId: number;
+  directoryId: string;
+  host: string;
+  port: number;
+  /** False: it learns, and does not vote. */
+  voter: boolean;
+  /** Entries it has durably, as the leader knows; 0 when another node answers. */
+  matchIndex: number;
+  /** False: the leader has not heard of it for an election timeout. */
+  alive: boolean;
+}
+
+/** A controller to add or to remove. */
+export interface AlterQuorumRequest {
+  action: QuorumAction;
+  nodeId: number;
+  /** For ADD: of the disk that shall vote, and where it is reached. */
+  directoryId: string;
+  host: string;
+  port: number;
+}
+
+/** Whether it was done. */
+export interface AlterQuorumResponse {
+  error: ErrorDetail | undefined;
+}
+
 function createBaseDescribeClusterRequest(): DescribeClusterRequest {
   return {};
 }
@@ -414,7 +615,19 @@ export const DescribeClusterResponse: MessageFns<DescribeClusterResponse> = {
 };
 
 function createBaseNodeDescription(): NodeDescription {
-  return { nodeId: 0, host: "", port: 0, rack: "", alive: false, version: "", roles: [] };
+  return {
+    nodeId: 0,
+    host: "",
+    port: 0,
+    rack: "",
+    alive: false,
+    version: "",
+    roles: [],
+    shuttingDown: false,
+    draining: false,
+    directoryId: "",
+    nodeEpoch: 0,
+  };
 }
 
 export const NodeDescription: MessageFns<NodeDescription> = {
@@ -439,6 +652,18 @@ export const NodeDescription: MessageFns<NodeDescription> = {
     }
     for (const v of message.roles) {
       writer.uint32(58).string(v!);
+    }
+    if (message.shuttingDown !== false) {
+      writer.uint32(64).bool(message.shuttingDown);
+    }
+    if (message.draining !== false) {
+      writer.uint32(72).bool(message.draining);
+    }
+    if (message.directoryId !== "") {
+      writer.uint32(82).string(message.directoryId);
+    }
+    if (message.nodeEpoch !== 0) {
+      writer.uint32(88).uint64(message.nodeEpoch);
     }
     return writer;
   },
@@ -512,6 +737,38 @@ export const NodeDescription: MessageFns<NodeDescription> = {
             message.roles.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.shuttingDown = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.directoryId = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.nodeEpoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -536,6 +793,10 @@ export const NodeDescription: MessageFns<NodeDescription> = {
     message.alive = object.alive ?? false;
     message.version = object.version ?? "";
     message.roles = object.roles?.map((e) => e) || [];
+    message.shuttingDown = object.shuttingDown ?? false;
+    message.draining = object.draining ?? false;
+    message.directoryId = object.directoryId ?? "";
+    message.nodeEpoch = object.nodeEpoch ?? 0;
     return message;
   },
 };
@@ -954,7 +1215,17 @@ export const TopicDescription_ConfigsEntry: MessageFns<TopicDescription_ConfigsE
 };
 
 function createBasePartitionDescription(): PartitionDescription {
-  return { partition: 0, leader: 0, leaderEpoch: 0, replicas: [], isr: [], partitionEpoch: 0 };
+  return {
+    partition: 0,
+    leader: 0,
+    leaderEpoch: 0,
+    replicas: [],
+    isr: [],
+    partitionEpoch: 0,
+    eligible: [],
+    adding: [],
+    removing: [],
+  };
 }
 
 export const PartitionDescription: MessageFns<PartitionDescription> = {
@@ -984,6 +1255,27 @@ export const PartitionDescription: MessageFns<PartitionDescription> = {
     }
     if (message.partitionEpoch !== 0) {
       writer.uint32(48).int32(message.partitionEpoch);
+    }
+    if (message.eligible.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.eligible) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.adding.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.adding) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.removing.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.removing) {
+        writer.int32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1069,6 +1361,60 @@ export const PartitionDescription: MessageFns<PartitionDescription> = {
             message.partitionEpoch = reader.int32();
             continue;
           }
+          case 7: {
+            if (tag === 56) {
+              message.eligible.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.eligible.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 8: {
+            if (tag === 64) {
+              message.adding.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.adding.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 9: {
+            if (tag === 72) {
+              message.removing.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.removing.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1092,6 +1438,9 @@ export const PartitionDescription: MessageFns<PartitionDescription> = {
     message.replicas = object.replicas?.map((e) => e) || [];
     message.isr = object.isr?.map((e) => e) || [];
     message.partitionEpoch = object.partitionEpoch ?? 0;
+    message.eligible = object.eligible?.map((e) => e) || [];
+    message.adding = object.adding?.map((e) => e) || [];
+    message.removing = object.removing?.map((e) => e) || [];
     return message;
   },
 };
@@ -2697,6 +3046,1522 @@ export const InitProducerResponse: MessageFns<InitProducerResponse> = {
   },
 };
 
+function createBaseTopicPartitions(): TopicPartitions {
+  return { topic: "", partitions: [] };
+}
+
+export const TopicPartitions: MessageFns<TopicPartitions> = {
+  encode(message: TopicPartitions, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TopicPartitions {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTopicPartitions();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TopicPartitions>, I>>(base?: I): TopicPartitions {
+    return TopicPartitions.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TopicPartitions>, I>>(object: I): TopicPartitions {
+    const message = createBaseTopicPartitions();
+    message.topic = object.topic ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseElectLeadersRequest(): ElectLeadersRequest {
+  return { type: 0, topics: [] };
+}
+
+export const ElectLeadersRequest: MessageFns<ElectLeadersRequest> = {
+  encode(message: ElectLeadersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.type !== 0) {
+      writer.uint32(8).int32(message.type);
+    }
+    for (const v of message.topics) {
+      TopicPartitions.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ElectLeadersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseElectLeadersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.type = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.topics.push(TopicPartitions.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ElectLeadersRequest>, I>>(base?: I): ElectLeadersRequest {
+    return ElectLeadersRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ElectLeadersRequest>, I>>(object: I): ElectLeadersRequest {
+    const message = createBaseElectLeadersRequest();
+    message.type = object.type ?? 0;
+    message.topics = object.topics?.map((e) => TopicPartitions.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseElectLeadersResponse(): ElectLeadersResponse {
+  return { partitions: [] };
+}
+
+export const ElectLeadersResponse: MessageFns<ElectLeadersResponse> = {
+  encode(message: ElectLeadersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.partitions) {
+      ElectLeaderResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ElectLeadersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseElectLeadersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partitions.push(ElectLeaderResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ElectLeadersResponse>, I>>(base?: I): ElectLeadersResponse {
+    return ElectLeadersResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ElectLeadersResponse>, I>>(object: I): ElectLeadersResponse {
+    const message = createBaseElectLeadersResponse();
+    message.partitions = object.partitions?.map((e) => ElectLeaderResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseElectLeaderResult(): ElectLeaderResult {
+  return { topic: "", partition: 0, error: undefined, leader: 0 };
+}
+
+export const ElectLeaderResult: MessageFns<ElectLeaderResult> = {
+  encode(message: ElectLeaderResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(26).fork()).join();
+    }
+    if (message.leader !== 0) {
+      writer.uint32(32).int32(message.leader);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ElectLeaderResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseElectLeaderResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.leader = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ElectLeaderResult>, I>>(base?: I): ElectLeaderResult {
+    return ElectLeaderResult.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ElectLeaderResult>, I>>(object: I): ElectLeaderResult {
+    const message = createBaseElectLeaderResult();
+    message.topic = object.topic ?? "";
+    message.partition = object.partition ?? 0;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    message.leader = object.leader ?? 0;
+    return message;
+  },
+};
+
+function createBaseReassignRequest(): ReassignRequest {
+  return { partitions: [] };
+}
+
+export const ReassignRequest: MessageFns<ReassignRequest> = {
+  encode(message: ReassignRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.partitions) {
+      ReassignPartition.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReassignRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReassignRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partitions.push(ReassignPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReassignRequest>, I>>(base?: I): ReassignRequest {
+    return ReassignRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReassignRequest>, I>>(object: I): ReassignRequest {
+    const message = createBaseReassignRequest();
+    message.partitions = object.partitions?.map((e) => ReassignPartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReassignPartition(): ReassignPartition {
+  return { topic: "", partition: 0, replicas: [] };
+}
+
+export const ReassignPartition: MessageFns<ReassignPartition> = {
+  encode(message: ReassignPartition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.replicas.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.replicas) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReassignPartition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReassignPartition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.replicas.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.replicas.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReassignPartition>, I>>(base?: I): ReassignPartition {
+    return ReassignPartition.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReassignPartition>, I>>(object: I): ReassignPartition {
+    const message = createBaseReassignPartition();
+    message.topic = object.topic ?? "";
+    message.partition = object.partition ?? 0;
+    message.replicas = object.replicas?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseReassignResponse(): ReassignResponse {
+  return { partitions: [] };
+}
+
+export const ReassignResponse: MessageFns<ReassignResponse> = {
+  encode(message: ReassignResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.partitions) {
+      ReassignResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReassignResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReassignResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partitions.push(ReassignResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReassignResponse>, I>>(base?: I): ReassignResponse {
+    return ReassignResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReassignResponse>, I>>(object: I): ReassignResponse {
+    const message = createBaseReassignResponse();
+    message.partitions = object.partitions?.map((e) => ReassignResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReassignResult(): ReassignResult {
+  return { topic: "", partition: 0, error: undefined };
+}
+
+export const ReassignResult: MessageFns<ReassignResult> = {
+  encode(message: ReassignResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReassignResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReassignResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReassignResult>, I>>(base?: I): ReassignResult {
+    return ReassignResult.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReassignResult>, I>>(object: I): ReassignResult {
+    const message = createBaseReassignResult();
+    message.topic = object.topic ?? "";
+    message.partition = object.partition ?? 0;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListReassignmentsRequest(): ListReassignmentsRequest {
+  return {};
+}
+
+export const ListReassignmentsRequest: MessageFns<ListReassignmentsRequest> = {
+  encode(_: ListReassignmentsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReassignmentsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReassignmentsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListReassignmentsRequest>, I>>(base?: I): ListReassignmentsRequest {
+    return ListReassignmentsRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListReassignmentsRequest>, I>>(_: I): ListReassignmentsRequest {
+    const message = createBaseListReassignmentsRequest();
+    return message;
+  },
+};
+
+function createBaseListReassignmentsResponse(): ListReassignmentsResponse {
+  return { partitions: [] };
+}
+
+export const ListReassignmentsResponse: MessageFns<ListReassignmentsResponse> = {
+  encode(message: ListReassignmentsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.partitions) {
+      Reassignment.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReassignmentsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReassignmentsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partitions.push(Reassignment.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListReassignmentsResponse>, I>>(base?: I): ListReassignmentsResponse {
+    return ListReassignmentsResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListReassignmentsResponse>, I>>(object: I): ListReassignmentsResponse {
+    const message = createBaseListReassignmentsResponse();
+    message.partitions = object.partitions?.map((e) => Reassignment.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReassignment(): Reassignment {
+  return { topic: "", partition: 0, replicas: [], adding: [], removing: [], isr: [] };
+}
+
+export const Reassignment: MessageFns<Reassignment> = {
+  encode(message: Reassignment, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.replicas.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.replicas) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.adding.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.adding) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.removing.length !== 0) {
+      writer.uint32(42).fork();
+      for (const v of message.removing) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.isr.length !== 0) {
+      writer.uint32(50).fork();
+      for (const v of message.isr) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reassignment {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReassignment();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.replicas.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.replicas.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.adding.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.adding.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag === 40) {
+              message.removing.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 42) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.removing.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 6: {
+            if (tag === 48) {
+              message.isr.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 50) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.isr.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Reassignment>, I>>(base?: I): Reassignment {
+    return Reassignment.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Reassignment>, I>>(object: I): Reassignment {
+    const message = createBaseReassignment();
+    message.topic = object.topic ?? "";
+    message.partition = object.partition ?? 0;
+    message.replicas = object.replicas?.map((e) => e) || [];
+    message.adding = object.adding?.map((e) => e) || [];
+    message.removing = object.removing?.map((e) => e) || [];
+    message.isr = object.isr?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAlterNodesRequest(): AlterNodesRequest {
+  return { nodes: [] };
+}
+
+export const AlterNodesRequest: MessageFns<AlterNodesRequest> = {
+  encode(message: AlterNodesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      AlterNode.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterNodesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterNodesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(AlterNode.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterNodesRequest>, I>>(base?: I): AlterNodesRequest {
+    return AlterNodesRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterNodesRequest>, I>>(object: I): AlterNodesRequest {
+    const message = createBaseAlterNodesRequest();
+    message.nodes = object.nodes?.map((e) => AlterNode.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAlterNode(): AlterNode {
+  return { nodeId: 0, action: 0 };
+}
+
+export const AlterNode: MessageFns<AlterNode> = {
+  encode(message: AlterNode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== 0) {
+      writer.uint32(8).int32(message.nodeId);
+    }
+    if (message.action !== 0) {
+      writer.uint32(16).int32(message.action);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterNode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterNode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterNode>, I>>(base?: I): AlterNode {
+    return AlterNode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterNode>, I>>(object: I): AlterNode {
+    const message = createBaseAlterNode();
+    message.nodeId = object.nodeId ?? 0;
+    message.action = object.action ?? 0;
+    return message;
+  },
+};
+
+function createBaseAlterNodesResponse(): AlterNodesResponse {
+  return { nodes: [] };
+}
+
+export const AlterNodesResponse: MessageFns<AlterNodesResponse> = {
+  encode(message: AlterNodesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      AlterNodeResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterNodesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterNodesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(AlterNodeResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterNodesResponse>, I>>(base?: I): AlterNodesResponse {
+    return AlterNodesResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterNodesResponse>, I>>(object: I): AlterNodesResponse {
+    const message = createBaseAlterNodesResponse();
+    message.nodes = object.nodes?.map((e) => AlterNodeResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseAlterNodeResult(): AlterNodeResult {
+  return { nodeId: 0, error: undefined };
+}
+
+export const AlterNodeResult: MessageFns<AlterNodeResult> = {
+  encode(message: AlterNodeResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== 0) {
+      writer.uint32(8).int32(message.nodeId);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterNodeResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterNodeResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterNodeResult>, I>>(base?: I): AlterNodeResult {
+    return AlterNodeResult.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterNodeResult>, I>>(object: I): AlterNodeResult {
+    const message = createBaseAlterNodeResult();
+    message.nodeId = object.nodeId ?? 0;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseDescribeQuorumRequest(): DescribeQuorumRequest {
+  return {};
+}
+
+export const DescribeQuorumRequest: MessageFns<DescribeQuorumRequest> = {
+  encode(_: DescribeQuorumRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeQuorumRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeQuorumRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DescribeQuorumRequest>, I>>(base?: I): DescribeQuorumRequest {
+    return DescribeQuorumRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DescribeQuorumRequest>, I>>(_: I): DescribeQuorumRequest {
+    const message = createBaseDescribeQuorumRequest();
+    return message;
+  },
+};
+
+function createBaseDescribeQuorumResponse(): DescribeQuorumResponse {
+  return { leaderId: 0, term: 0, committedIndex: 0, members: [] };
+}
+
+export const DescribeQuorumResponse: MessageFns<DescribeQuorumResponse> = {
+  encode(message: DescribeQuorumResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.leaderId !== 0) {
+      writer.uint32(8).int32(message.leaderId);
+    }
+    if (message.term !== 0) {
+      writer.uint32(16).uint64(message.term);
+    }
+    if (message.committedIndex !== 0) {
+      writer.uint32(24).uint64(message.committedIndex);
+    }
+    for (const v of message.members) {
+      QuorumMember.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeQuorumResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeQuorumResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.leaderId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.term = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.committedIndex = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.members.push(QuorumMember.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DescribeQuorumResponse>, I>>(base?: I): DescribeQuorumResponse {
+    return DescribeQuorumResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DescribeQuorumResponse>, I>>(object: I): DescribeQuorumResponse {
+    const message = createBaseDescribeQuorumResponse();
+    message.leaderId = object.leaderId ?? 0;
+    message.term = object.term ?? 0;
+    message.committedIndex = object.committedIndex ?? 0;
+    message.members = object.members?.map((e) => QuorumMember.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseQuorumMember(): QuorumMember {
+  return { nodeId: 0, directoryId: "", host: "", port: 0, voter: false, matchIndex: 0, alive: false };
+}
+
+export const QuorumMember: MessageFns<QuorumMember> = {
+  encode(message: QuorumMember, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== 0) {
+      writer.uint32(8).int32(message.nodeId);
+    }
+    if (message.directoryId !== "") {
+      writer.uint32(18).string(message.directoryId);
+    }
+    if (message.host !== "") {
+      writer.uint32(26).string(message.host);
+    }
+    if (message.port !== 0) {
+      writer.uint32(32).uint32(message.port);
+    }
+    if (message.voter !== false) {
+      writer.uint32(40).bool(message.voter);
+    }
+    if (message.matchIndex !== 0) {
+      writer.uint32(48).uint64(message.matchIndex);
+    }
+    if (message.alive !== false) {
+      writer.uint32(56).bool(message.alive);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): QuorumMember {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseQuorumMember();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.directoryId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.voter = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.matchIndex = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.alive = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<QuorumMember>, I>>(base?: I): QuorumMember {
+    return QuorumMember.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<QuorumMember>, I>>(object: I): QuorumMember {
+    const message = createBaseQuorumMember();
+    message.nodeId = object.nodeId ?? 0;
+    message.directoryId = object.directoryId ?? "";
+    message.host = object.host ?? "";
+    message.port = object.port ?? 0;
+    message.voter = object.voter ?? false;
+    message.matchIndex = object.matchIndex ?? 0;
+    message.alive = object.alive ?? false;
+    return message;
+  },
+};
+
+function createBaseAlterQuorumRequest(): AlterQuorumRequest {
+  return { action: 0, nodeId: 0, directoryId: "", host: "", port: 0 };
+}
+
+export const AlterQuorumRequest: MessageFns<AlterQuorumRequest> = {
+  encode(message: AlterQuorumRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.action !== 0) {
+      writer.uint32(8).int32(message.action);
+    }
+    if (message.nodeId !== 0) {
+      writer.uint32(16).int32(message.nodeId);
+    }
+    if (message.directoryId !== "") {
+      writer.uint32(26).string(message.directoryId);
+    }
+    if (message.host !== "") {
+      writer.uint32(34).string(message.host);
+    }
+    if (message.port !== 0) {
+      writer.uint32(40).uint32(message.port);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterQuorumRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterQuorumRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.directoryId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.port = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterQuorumRequest>, I>>(base?: I): AlterQuorumRequest {
+    return AlterQuorumRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterQuorumRequest>, I>>(object: I): AlterQuorumRequest {
+    const message = createBaseAlterQuorumRequest();
+    message.action = object.action ?? 0;
+    message.nodeId = object.nodeId ?? 0;
+    message.directoryId = object.directoryId ?? "";
+    message.host = object.host ?? "";
+    message.port = object.port ?? 0;
+    return message;
+  },
+};
+
+function createBaseAlterQuorumResponse(): AlterQuorumResponse {
+  return { error: undefined };
+}
+
+export const AlterQuorumResponse: MessageFns<AlterQuorumResponse> = {
+  encode(message: AlterQuorumResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AlterQuorumResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAlterQuorumResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AlterQuorumResponse>, I>>(base?: I): AlterQuorumResponse {
+    return AlterQuorumResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AlterQuorumResponse>, I>>(object: I): AlterQuorumResponse {
+    const message = createBaseAlterQuorumResponse();
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
 /** Topics, settings and routing. Any node answers. */
 export type ClusterService = typeof ClusterService;
 export const ClusterService = {
@@ -2790,6 +4655,71 @@ export const ClusterService = {
       Buffer.from(InitProducerResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): InitProducerResponse => InitProducerResponse.decode(value),
   },
+  /** Gives partitions another leader: the preferred one, or, where none is left that has everything, one that may have lost records. */
+  electLeaders: {
+    path: "/tidemark.v1.Cluster/ElectLeaders" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ElectLeadersRequest): Buffer => Buffer.from(ElectLeadersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ElectLeadersRequest => ElectLeadersRequest.decode(value),
+    responseSerialize: (value: ElectLeadersResponse): Buffer =>
+      Buffer.from(ElectLeadersResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ElectLeadersResponse => ElectLeadersResponse.decode(value),
+  },
+  /** Moves replicas to other nodes, or gives up doing so. Answered when the move has begun. */
+  reassign: {
+    path: "/tidemark.v1.Cluster/Reassign" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReassignRequest): Buffer => Buffer.from(ReassignRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReassignRequest => ReassignRequest.decode(value),
+    responseSerialize: (value: ReassignResponse): Buffer => Buffer.from(ReassignResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReassignResponse => ReassignResponse.decode(value),
+  },
+  /** The moves under way. */
+  listReassignments: {
+    path: "/tidemark.v1.Cluster/ListReassignments" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListReassignmentsRequest): Buffer =>
+      Buffer.from(ListReassignmentsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListReassignmentsRequest => ListReassignmentsRequest.decode(value),
+    responseSerialize: (value: ListReassignmentsResponse): Buffer =>
+      Buffer.from(ListReassignmentsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListReassignmentsResponse => ListReassignmentsResponse.decode(value),
+  },
+  /** Empties nodes (drain), lets them be filled again, or removes emptied ones from the cluster. */
+  alterNodes: {
+    path: "/tidemark.v1.Cluster/AlterNodes" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AlterNodesRequest): Buffer => Buffer.from(AlterNodesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AlterNodesRequest => AlterNodesRequest.decode(value),
+    responseSerialize: (value: AlterNodesResponse): Buffer => Buffer.from(AlterNodesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AlterNodesResponse => AlterNodesResponse.decode(value),
+  },
+  /** The quorum of controllers: who leads it, how far each voter is. */
+  describeQuorum: {
+    path: "/tidemark.v1.Cluster/DescribeQuorum" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DescribeQuorumRequest): Buffer =>
+      Buffer.from(DescribeQuorumRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DescribeQuorumRequest => DescribeQuorumRequest.decode(value),
+    responseSerialize: (value: DescribeQuorumResponse): Buffer =>
+      Buffer.from(DescribeQuorumResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DescribeQuorumResponse => DescribeQuorumResponse.decode(value),
+  },
+  /** Adds a controller to the quorum, or removes one. Answered when the change is committed. */
+  alterQuorum: {
+    path: "/tidemark.v1.Cluster/AlterQuorum" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AlterQuorumRequest): Buffer => Buffer.from(AlterQuorumRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AlterQuorumRequest => AlterQuorumRequest.decode(value),
+    responseSerialize: (value: AlterQuorumResponse): Buffer => Buffer.from(AlterQuorumResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AlterQuorumResponse => AlterQuorumResponse.decode(value),
+  },
 } as const;
 
 export interface ClusterServer extends UntypedServiceImplementation {
@@ -2809,6 +4739,18 @@ export interface ClusterServer extends UntypedServiceImplementation {
   alterConfigs: handleUnaryCall<AlterConfigsRequest, AlterConfigsResponse>;
   /** Hands out a producer id that was never used before. */
   initProducer: handleUnaryCall<InitProducerRequest, InitProducerResponse>;
+  /** Gives partitions another leader: the preferred one, or, where none is left that has everything, one that may have lost records. */
+  electLeaders: handleUnaryCall<ElectLeadersRequest, ElectLeadersResponse>;
+  /** Moves replicas to other nodes, or gives up doing so. Answered when the move has begun. */
+  reassign: handleUnaryCall<ReassignRequest, ReassignResponse>;
+  /** The moves under way. */
+  listReassignments: handleUnaryCall<ListReassignmentsRequest, ListReassignmentsResponse>;
+  /** Empties nodes (drain), lets them be filled again, or removes emptied ones from the cluster. */
+  alterNodes: handleUnaryCall<AlterNodesRequest, AlterNodesResponse>;
+  /** The quorum of controllers: who leads it, how far each voter is. */
+  describeQuorum: handleUnaryCall<DescribeQuorumRequest, DescribeQuorumResponse>;
+  /** Adds a controller to the quorum, or removes one. Answered when the change is committed. */
+  alterQuorum: handleUnaryCall<AlterQuorumRequest, AlterQuorumResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;

@@ -21,11 +21,20 @@ export interface MetadataRecord {
     | { $case: "removeTopic"; value: RemoveTopicRecord }
     | { $case: "topicConfig"; value: TopicConfigRecord }
     | { $case: "producerIdBlock"; value: ProducerIdBlockRecord }
+    | { $case: "nodeState"; value: NodeStateRecord }
+    | { $case: "removeNode"; value: RemoveNodeRecord }
     | undefined;
 }
 
 /** The records of one proposal: applied together or not at all. */
 export interface MetadataBatch {
+  records: MetadataRecord[];
+}
+
+/** What all batches below `version` amount to, as records that make the same image from an empty one. */
+export interface MetadataSnapshot {
+  /** Number of batches that it stands for. */
+  version: number;
   records: MetadataRecord[];
 }
 
@@ -47,6 +56,25 @@ export interface RegisterNodeRecord {
   rack: string;
   version: string;
   roles: string[];
+  /** Stands for this run of the process; larger than that of every earlier registration: the version of the metadata with it. */
+  nodeEpoch: number;
+}
+
+/** The state of a registered node. A registration begins fenced, not shutting down, not draining. */
+export interface NodeStateRecord {
+  nodeId: number;
+  nodeEpoch: number;
+  /** Its session ran out, or it has not caught up yet: it leads nothing and is in no ISR. */
+  fenced: boolean;
+  /** It moves its leaderships away in order to stop: it gets none, and joins no ISR. */
+  shuttingDown: boolean;
+  /** An operator empties it: it gets no new replicas. Outlives a restart of the node. */
+  draining: boolean;
+}
+
+/** A node is no longer part of the cluster. */
+export interface RemoveNodeRecord {
+  nodeId: number;
 }
 
 /** A topic exists from here on. */
@@ -67,6 +95,14 @@ export interface PartitionRecord {
   leader: number;
   leaderEpoch: number;
   partitionEpoch: number;
+  /** Eligible leader replicas: not in sync any more, but complete, because the high watermark has not moved since they left. */
+  elr: number[];
+  /** Replicas that a reassignment brings; among `replicas`. */
+  addingReplicas: number[];
+  /** Replicas that go when it is done; among `replicas`. */
+  removingReplicas: number[];
+  /** Who led last, while there is no leader; -1: not known. For an operator who accepts loss. */
+  lastKnownLeader: number;
 }
 
 /** A topic with all its partitions and settings is gone. */
@@ -117,6 +153,12 @@ export const MetadataRecord: MessageFns<MetadataRecord> = {
         break;
       case "producerIdBlock":
         ProducerIdBlockRecord.encode(message.record.value, writer.uint32(58).fork()).join();
+        break;
+      case "nodeState":
+        NodeStateRecord.encode(message.record.value, writer.uint32(66).fork()).join();
+        break;
+      case "removeNode":
+        RemoveNodeRecord.encode(message.record.value, writer.uint32(74).fork()).join();
         break;
     }
     return writer;
@@ -191,6 +233,22 @@ export const MetadataRecord: MessageFns<MetadataRecord> = {
             message.record = { $case: "producerIdBlock", value: ProducerIdBlockRecord.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.record = { $case: "nodeState", value: NodeStateRecord.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.record = { $case: "removeNode", value: RemoveNodeRecord.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -251,6 +309,18 @@ export const MetadataRecord: MessageFns<MetadataRecord> = {
         }
         break;
       }
+      case "nodeState": {
+        if (object.record?.value !== undefined && object.record?.value !== null) {
+          message.record = { $case: "nodeState", value: NodeStateRecord.fromPartial(object.record.value) };
+        }
+        break;
+      }
+      case "removeNode": {
+        if (object.record?.value !== undefined && object.record?.value !== null) {
+          message.record = { $case: "removeNode", value: RemoveNodeRecord.fromPartial(object.record.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -306,6 +376,73 @@ export const MetadataBatch: MessageFns<MetadataBatch> = {
   },
   fromPartial<I extends Exact<DeepPartial<MetadataBatch>, I>>(object: I): MetadataBatch {
     const message = createBaseMetadataBatch();
+    message.records = object.records?.map((e) => MetadataRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseMetadataSnapshot(): MetadataSnapshot {
+  return { version: 0, records: [] };
+}
+
+export const MetadataSnapshot: MessageFns<MetadataSnapshot> = {
+  encode(message: MetadataSnapshot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== 0) {
+      writer.uint32(8).uint64(message.version);
+    }
+    for (const v of message.records) {
+      MetadataRecord.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MetadataSnapshot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMetadataSnapshot();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.version = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.records.push(MetadataRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<MetadataSnapshot>, I>>(base?: I): MetadataSnapshot {
+    return MetadataSnapshot.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<MetadataSnapshot>, I>>(object: I): MetadataSnapshot {
+    const message = createBaseMetadataSnapshot();
+    message.version = object.version ?? 0;
     message.records = object.records?.map((e) => MetadataRecord.fromPartial(e)) || [];
     return message;
   },
@@ -379,7 +516,17 @@ export const ClusterRecord: MessageFns<ClusterRecord> = {
 };
 
 function createBaseRegisterNodeRecord(): RegisterNodeRecord {
-  return { nodeId: 0, incarnationId: "", directoryId: "", host: "", port: 0, rack: "", version: "", roles: [] };
+  return {
+    nodeId: 0,
+    incarnationId: "",
+    directoryId: "",
+    host: "",
+    port: 0,
+    rack: "",
+    version: "",
+    roles: [],
+    nodeEpoch: 0,
+  };
 }
 
 export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
@@ -407,6 +554,9 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     }
     for (const v of message.roles) {
       writer.uint32(66).string(v!);
+    }
+    if (message.nodeEpoch !== 0) {
+      writer.uint32(72).uint64(message.nodeEpoch);
     }
     return writer;
   },
@@ -488,6 +638,14 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
             message.roles.push(reader.string());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.nodeEpoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -513,6 +671,165 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     message.rack = object.rack ?? "";
     message.version = object.version ?? "";
     message.roles = object.roles?.map((e) => e) || [];
+    message.nodeEpoch = object.nodeEpoch ?? 0;
+    return message;
+  },
+};
+
+function createBaseNodeStateRecord(): NodeStateRecord {
+  return { nodeId: 0, nodeEpoch: 0, fenced: false, shuttingDown: false, draining: false };
+}
+
+export const NodeStateRecord: MessageFns<NodeStateRecord> = {
+  encode(message: NodeStateRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== 0) {
+      writer.uint32(8).int32(message.nodeId);
+    }
+    if (message.nodeEpoch !== 0) {
+      writer.uint32(16).uint64(message.nodeEpoch);
+    }
+    if (message.fenced !== false) {
+      writer.uint32(24).bool(message.fenced);
+    }
+    if (message.shuttingDown !== false) {
+      writer.uint32(32).bool(message.shuttingDown);
+    }
+    if (message.draining !== false) {
+      writer.uint32(40).bool(message.draining);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeStateRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeStateRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nodeEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fenced = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.shuttingDown = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeStateRecord>, I>>(base?: I): NodeStateRecord {
+    return NodeStateRecord.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeStateRecord>, I>>(object: I): NodeStateRecord {
+    const message = createBaseNodeStateRecord();
+    message.nodeId = object.nodeId ?? 0;
+    message.nodeEpoch = object.nodeEpoch ?? 0;
+    message.fenced = object.fenced ?? false;
+    message.shuttingDown = object.shuttingDown ?? false;
+    message.draining = object.draining ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveNodeRecord(): RemoveNodeRecord {
+  return { nodeId: 0 };
+}
+
+export const RemoveNodeRecord: MessageFns<RemoveNodeRecord> = {
+  encode(message: RemoveNodeRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== 0) {
+      writer.uint32(8).int32(message.nodeId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveNodeRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveNodeRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveNodeRecord>, I>>(base?: I): RemoveNodeRecord {
+    return RemoveNodeRecord.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveNodeRecord>, I>>(object: I): RemoveNodeRecord {
+    const message = createBaseRemoveNodeRecord();
+    message.nodeId = object.nodeId ?? 0;
     return message;
   },
 };
@@ -597,7 +914,19 @@ export const TopicRecord: MessageFns<TopicRecord> = {
 };
 
 function createBasePartitionRecord(): PartitionRecord {
-  return { topicId: "", partition: 0, replicas: [], isr: [], leader: 0, leaderEpoch: 0, partitionEpoch: 0 };
+  return {
+    topicId: "",
+    partition: 0,
+    replicas: [],
+    isr: [],
+    leader: 0,
+    leaderEpoch: 0,
+    partitionEpoch: 0,
+    elr: [],
+    addingReplicas: [],
+    removingReplicas: [],
+    lastKnownLeader: 0,
+  };
 }
 
 export const PartitionRecord: MessageFns<PartitionRecord> = {
@@ -630,6 +959,30 @@ export const PartitionRecord: MessageFns<PartitionRecord> = {
     }
     if (message.partitionEpoch !== 0) {
       writer.uint32(56).int32(message.partitionEpoch);
+    }
+    if (message.elr.length !== 0) {
+      writer.uint32(66).fork();
+      for (const v of message.elr) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.addingReplicas.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.addingReplicas) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.removingReplicas.length !== 0) {
+      writer.uint32(82).fork();
+      for (const v of message.removingReplicas) {
+        writer.int32(v);
+      }
+      writer.join();
+    }
+    if (message.lastKnownLeader !== 0) {
+      writer.uint32(88).int32(message.lastKnownLeader);
     }
     return writer;
   },
@@ -723,6 +1076,68 @@ export const PartitionRecord: MessageFns<PartitionRecord> = {
             message.partitionEpoch = reader.int32();
             continue;
           }
+          case 8: {
+            if (tag === 64) {
+              message.elr.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 66) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.elr.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 9: {
+            if (tag === 72) {
+              message.addingReplicas.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.addingReplicas.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 10: {
+            if (tag === 80) {
+              message.removingReplicas.push(reader.int32());
+
+              continue;
+            }
+
+            if (tag === 82) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.removingReplicas.push(reader.int32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.lastKnownLeader = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -747,6 +1162,10 @@ export const PartitionRecord: MessageFns<PartitionRecord> = {
     message.leader = object.leader ?? 0;
     message.leaderEpoch = object.leaderEpoch ?? 0;
     message.partitionEpoch = object.partitionEpoch ?? 0;
+    message.elr = object.elr?.map((e) => e) || [];
+    message.addingReplicas = object.addingReplicas?.map((e) => e) || [];
+    message.removingReplicas = object.removingReplicas?.map((e) => e) || [];
+    message.lastKnownLeader = object.lastKnownLeader ?? 0;
     return message;
   },
 };
