@@ -11,16 +11,7 @@
 import { hup } from './campaign.ts'
 import { invariant } from './invariant.ts'
 import { appendEntry, broadcastAppend, hasCommittedInTerm, maybeCommit, read, sendAppend, transfer } from './leader.ts'
-import {
-  type ConfChange,
-  type ConfState,
-  type Entry,
-  type HardState,
-  type Message,
-  NO_NODE,
-  payloadBytes,
-  type Snapshot,
-} from './messages.ts'
+import { type ConfChange, type ConfState, type Entry, type HardState, type Message, NO_NODE, payloadBytes } from './messages.ts'
 import { changeMembers, keepsVoters } from './membership.ts'
 import { Raft, type RaftConfig } from './raft.ts'
 import type { ProposeRefusal, ProposeResult, Ready, SoftState, Status } from './ready.ts'

@@ -70,7 +70,7 @@ class Cluster {
       }
       const messages = this.#network
       this.#network = []
-      for (const message of messages) this.#nodeOf(message.to).raw.step(message)
+      for (const message of messages) this.#deliver(message)
     }
   }
 
@@ -139,12 +139,17 @@ class Cluster {
     const message = this.#network[at]
     if (message === undefined) return
     if (this.#random() > 0.05) this.#network.splice(at, 1)
-    if (this.#random() > 0.1) this.#nodeOf(message.to).raw.step(message)
+    if (this.#random() > 0.1) this.#deliver(message)
     else this.#lose(message)
     if (this.#network.length > 300) for (const lost of this.#network.splice(0, 100)) this.#lose(lost)
   }
 
-  /** A transport notices when it could not deliver a snapshot. */
+  /** A transport knows whether it could deliver a snapshot; what became of it there it does not know. */
+  #deliver(message: Message): void {
+    this.#nodeOf(message.to).raw.step(message)
+    if (message.type === 'snapshot') this.#nodeOf(message.from).raw.reportSnapshot(message.to, true)
+  }
+
   #lose({ type, from, to }: Message): void {
     if (type === 'snapshot') this.#nodeOf(from).raw.reportSnapshot(to, false)
   }
