@@ -2,7 +2,8 @@
  * What the operations of a node share: its partitions, its budgets, its parked fetches and its view
  * of the cluster. Built once by `server.ts`; knows no transport.
  */
-import type { Controller } from '../controller/controller.ts'
+import type { ActiveController } from '../controller/active-controller.ts'
+import type { MetadataView } from '../controller/metadata-view.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { ByteBudget } from './backpressure.ts'
@@ -48,7 +49,14 @@ export class Broker {
   readonly storageStats: () => StorageStats
   /** Why the data directory was taken out of service, if it was. */
   readonly storageFailure: () => TidemarkError | undefined
-  readonly controller: Controller
+  /** What this node knows of the cluster. */
+  readonly view: MetadataView
+  /** Who decides about it. */
+  readonly controller: ActiveController
+  /** The node that does, as far as this one knows; -1: none. */
+  readonly controllerId: () => number
+  /** The cluster does not count on this node at the moment. */
+  readonly isFenced: () => boolean
   readonly partitions: PartitionRegistry
   readonly purgatory: Purgatory
   readonly producerIds: ProducerIds
@@ -69,7 +77,11 @@ export class Broker {
     readonly portStats: () => PortStats
     readonly storageStats: () => StorageStats
     readonly storageFailure: () => TidemarkError | undefined
-    readonly controller: Controller
+    readonly view: MetadataView
+    readonly controller: ActiveController
+    readonly controllerId: () => number
+    readonly isFenced: () => boolean
+    readonly producerIds: ProducerIds
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
     readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
   }) {
@@ -81,10 +93,13 @@ export class Broker {
     this.portStats = parts.portStats
     this.storageStats = parts.storageStats
     this.storageFailure = parts.storageFailure
+    this.view = parts.view
     this.controller = parts.controller
+    this.controllerId = parts.controllerId
+    this.isFenced = parts.isFenced
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
     this.purgatory = new Purgatory(runtime.clock, runtime.timers, config.limits.fetchParkedMax)
-    this.producerIds = new ProducerIds(parts.controller, config.nodeId)
+    this.producerIds = parts.producerIds
     this.produceBudget = new ByteBudget(
       'produce bytes in flight on this node',
       config.limits.produceInflightBytesMax,

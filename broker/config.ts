@@ -7,7 +7,8 @@
  */
 import { TidemarkError } from '../protocol/errors.ts'
 import { nearestName } from '../protocol/topic-config.ts'
-import { duration, integer, isLoopback, type ListenAddress, type NodeSetting, parseValue, type Role, size } from './setting-values.ts'
+import { NODE_SETTINGS } from './node-settings.ts'
+import { isLoopback, type ListenAddress, parseValue, type Role, type VoterAddress } from './setting-values.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFormat = 'auto' | 'json' | 'pretty'
@@ -50,6 +51,14 @@ export interface NodeConfig {
   readonly defaultReplicas: number
   readonly retentionCheckMs: number
   readonly shutdownTimeoutMs: number
+  /** Empty: this node alone. */
+  readonly voters: readonly VoterAddress[]
+  readonly join: readonly ListenAddress[]
+  readonly sessionTimeoutMs: number
+  readonly heartbeatIntervalMs: number
+  readonly electionTimeoutMs: number
+  readonly electionHeartbeatIntervalMs: number
+  readonly replicaLagMaxMs: number
   readonly limits: Limits
 }
 
@@ -63,113 +72,6 @@ export interface ConfigSourceEntry {
   readonly source: ConfigSource
   readonly text: string
   readonly type: string
-}
-
-const GIB = 1024 ** 3
-const DAY_MS = 86_400_000
-
-export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
-  listen: {
-    type: { kind: 'address' },
-    defaultText: '127.0.0.1:9092',
-    text: 'The address and port for everything: gRPC and HTTP. Port 0 takes any free one.',
-  },
-  advertise: {
-    type: { kind: 'address', optional: true },
-    defaultText: '',
-    text: 'The address clients are told to dial. Empty: the one listened on.',
-  },
-  data_dir: { type: { kind: 'string' }, defaultText: './tidemark-data', text: 'Where everything is stored. One process at a time.' },
-  node_id: { type: integer(0, 2 ** 31 - 1), defaultText: '1', text: 'The number of this node, unique in the cluster.' },
-  rack: { type: { kind: 'string' }, defaultText: '', text: 'Where the node stands; replicas are spread over racks.' },
-  roles: { type: { kind: 'roles' }, defaultText: 'broker,controller', text: 'What the node does: broker, controller or both.' },
-  insecure: { type: { kind: 'boolean' }, defaultText: 'false', text: 'Allows listening beyond this machine without authentication.' },
-  auto_create_topics: {
-    type: { kind: 'boolean' },
-    defaultText: 'false',
-    text: 'Whether a topic that is asked for and does not exist is created with the defaults.',
-  },
-  default_partitions: { type: integer(1, 10_000), defaultText: '1', text: 'Partitions of a topic whose creator does not say.' },
-  default_replicas: { type: integer(1, 100), defaultText: '1', text: 'Replicas of a topic whose creator does not say.' },
-  retention_check: { type: duration(100, DAY_MS), defaultText: '30s', text: 'How often old segments are looked for.' },
-  shutdown_timeout: {
-    type: duration(100, 3_600_000),
-    defaultText: '30s',
-    text: 'How long stopping may take before the process ends anyway.',
-  },
-  log_level: {
-    type: { kind: 'choice', values: ['debug', 'info', 'warn', 'error', 'silent'] },
-    defaultText: 'info',
-    text: 'The least important messages that are logged.',
-  },
-  log_format: {
-    type: { kind: 'choice', values: ['auto', 'json', 'pretty'] },
-    defaultText: 'auto',
-    text: 'json: one object a line. pretty: for people. auto: pretty on a terminal.',
-  },
-  'limits.connections': { type: integer(1, 1_000_000), defaultText: '10000', text: 'Open connections; more are refused.' },
-  'limits.streams_per_connection': { type: integer(1, 100_000), defaultText: '256', text: 'Calls at the same time on one connection.' },
-  'limits.requests_per_stream': {
-    type: integer(1, 100_000),
-    defaultText: '1024',
-    text: 'Requests of one stream in hand; beyond that the stream is not read.',
-  },
-  'limits.session_memory_mb': { type: integer(1, 65_536), defaultText: '128', text: 'Megabytes HTTP/2 may hold for one connection.' },
-  'limits.flow_control_window': {
-    type: size(64 * 1024, GIB),
-    defaultText: '8MiB',
-    text: 'Bytes a sender may have on the way, per stream and per connection.',
-  },
-  'limits.request_bytes': {
-    type: size(64 * 1024, GIB),
-    defaultText: '66MiB',
-    text: 'The largest request. A batch of the largest max.message.bytes has to fit.',
-  },
-  'limits.produce_inflight_bytes': {
-    type: size(64 * 1024, 64 * GIB),
-    defaultText: '128MiB',
-    text: 'Bytes of batches in hand, of the node. Beyond: BUSY.',
-  },
-  'limits.produce_inflight_bytes_per_connection': {
-    type: size(64 * 1024, 64 * GIB),
-    defaultText: '64MiB',
-    text: 'Bytes of batches in hand, of one connection. Beyond: BUSY.',
-  },
-  'limits.produce_inflight_bytes_per_partition': {
-    type: size(64 * 1024, 64 * GIB),
-    defaultText: '32MiB',
-    text: 'Bytes of batches in hand, of one partition. Beyond: BUSY.',
-  },
-  'limits.fetch_bytes': {
-    type: size(1024, GIB),
-    defaultText: '16MiB',
-    text: 'Bytes of batches in one answer, except that the first batch is always whole.',
-  },
-  'limits.fetch_max_wait': { type: duration(0, 3_600_000), defaultText: '5m', text: 'The longest a fetch may be parked.' },
-  'limits.fetch_parked': {
-    type: integer(1, 10_000_000),
-    defaultText: '100000',
-    text: 'Fetches parked at the same time; more are refused with BUSY.',
-  },
-  'limits.tail_cache': {
-    type: size(0, 64 * GIB),
-    defaultText: '64MiB',
-    text: 'Memory for the newest batches, which consumers at the tail read from.',
-  },
-  'limits.open_files': { type: integer(16, 1_000_000), defaultText: '4096', text: 'Segment and index files open at the same time.' },
-  'limits.disk_min_free': {
-    type: size(0, 1024 * GIB),
-    defaultText: '64MiB',
-    text: 'Free space below which writes are refused, so that metadata can always be written.',
-  },
-  'limits.handshake_timeout': {
-    type: duration(100, 600_000),
-    defaultText: '10s',
-    text: 'How long a new connection may take to say what it speaks.',
-  },
-  'limits.idle_timeout': { type: duration(1000, DAY_MS), defaultText: '10m', text: 'A connection without calls for this long is closed.' },
-  'limits.keepalive_interval': { type: duration(1000, DAY_MS), defaultText: '30s', text: 'How often a connection is tested with a ping.' },
-  'limits.keepalive_timeout': { type: duration(100, 600_000), defaultText: '10s', text: 'How long the answer to that ping may take.' },
 }
 
 export interface ConfigSources {
@@ -219,7 +121,34 @@ export function loadNodeConfig(sources: ConfigSources): LoadedConfig {
   const { host } = config.listen
   if (!isLoopback(host) && !config.insecure)
     throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
+  checkCluster(config)
   return { config, entries }
+}
+
+/** What settings mean together. */
+function checkCluster({
+  nodeId,
+  voters,
+  join,
+  roles,
+  sessionTimeoutMs,
+  heartbeatIntervalMs,
+  electionTimeoutMs,
+  electionHeartbeatIntervalMs,
+}: NodeConfig): void {
+  const wrong = (problem: string): TidemarkError => new TidemarkError('INVALID_CONFIG', problem)
+  if (voters.length > 0 && join.length > 0) throw wrong('voters begins a new cluster, join enters a running one: set one of them')
+  const isVoter = voters.some((voter) => voter.nodeId === nodeId)
+  const isController = roles.includes('controller')
+  if (isController && voters.length > 0 && !isVoter)
+    throw wrong(`node ${nodeId} has the role controller and is not among the voters; give it \`join\` to let it in later`)
+  if (!isController && isVoter) throw wrong(`node ${nodeId} is among the voters and has not the role controller`)
+  if (!isController && voters.length === 0 && join.length === 0)
+    throw wrong('a node without the role controller needs `join`, or the `voters` of its cluster')
+  if (isController && nodeId < 1) throw wrong('a controller has a node_id of 1 or more')
+  if (heartbeatIntervalMs * 2 > sessionTimeoutMs) throw wrong('heartbeat_interval fits at least twice into session_timeout')
+  if (electionHeartbeatIntervalMs * 2 > electionTimeoutMs)
+    throw wrong('election_heartbeat_interval fits at least twice into election_timeout')
 }
 
 /** For nodes inside another process: the defaults with some fields replaced. */
@@ -245,6 +174,13 @@ function configOf(values: Record<string, unknown>): NodeConfig {
     defaultReplicas: get<number>('default_replicas'),
     retentionCheckMs: get<number>('retention_check'),
     shutdownTimeoutMs: get<number>('shutdown_timeout'),
+    voters: get<readonly VoterAddress[]>('voters'),
+    join: get<readonly ListenAddress[]>('join'),
+    sessionTimeoutMs: get<number>('session_timeout'),
+    heartbeatIntervalMs: get<number>('heartbeat_interval'),
+    electionTimeoutMs: get<number>('election_timeout'),
+    electionHeartbeatIntervalMs: get<number>('election_heartbeat_interval'),
+    replicaLagMaxMs: get<number>('replica_lag_max'),
     limits: Object.freeze({
       connectionsMax: get<number>('limits.connections'),
       streamsPerConnectionMax: get<number>('limits.streams_per_connection'),

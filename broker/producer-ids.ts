@@ -1,17 +1,21 @@
 /** Producer ids for the clients of this node, handed out from blocks that the controller allocates. */
-import type { Controller } from '../controller/controller.ts'
+import type { ActiveController } from '../controller/active-controller.ts'
+import { fromErrorDetail } from '../protocol/error-wire.ts'
 
 export class ProducerIds {
-  readonly #controller: Controller
-  readonly #nodeId: number
+  readonly #controller: ActiveController
+  readonly #node: () => { readonly clusterId: string; readonly nodeId: number; readonly nodeEpoch: number }
   #next = 0
   /** One past the last id of the present block. */
   #end = 0
   #refill: Promise<void> | undefined
 
-  constructor(controller: Controller, nodeId: number) {
+  constructor(
+    controller: ActiveController,
+    node: () => { readonly clusterId: string; readonly nodeId: number; readonly nodeEpoch: number },
+  ) {
     this.#controller = controller
-    this.#nodeId = nodeId
+    this.#node = node
   }
 
   /** An id that no producer ever had. */
@@ -26,8 +30,9 @@ export class ProducerIds {
   }
 
   async #fetchBlock(): Promise<void> {
-    const block = await this.#controller.allocateProducerIds(this.#nodeId)
-    this.#next = block.first
-    this.#end = block.next
+    const { error, firstProducerId, nextProducerId } = await this.#controller.ask('allocateProducerIds', this.#node())
+    if (error !== undefined) throw fromErrorDetail(error)
+    this.#next = firstProducerId
+    this.#end = nextProducerId
   }
 }

@@ -2,23 +2,23 @@
  * A node: builds the real parts, joins them and takes them apart again. The only place
  * that does.
  *
- * Start: lock and open the data directory, listen, open the controller, register, open the
- * partitions, serve. Until then the port answers `/livez`, and calls with a retriable UNAVAILABLE.
- * Stop: refuse new work, finish what is in hand, close the logs, leave the mark of
+ * Start: lock and open the data directory, listen, open the controller or follow one, register, open the
+ * partitions, serve. Until then the port answers `/livez`, the other controllers, and calls with a retriable UNAVAILABLE.
+ * Stop: move leaderships away, refuse new work, finish what is in hand, close the logs, leave the mark of
  * a clean shutdown last.
  */
-import { type Controller, openController } from '../controller/controller.ts'
-import { MemoryStore } from '../controller/memory-store.ts'
-import type { MetadataStore } from '../controller/metadata-store.ts'
+import { MemoryRaftStore } from '../controller/memory-raft-store.ts'
+import type { RaftStore } from '../controller/raft-store.ts'
 import { DataDir } from '../log/data-dir.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { encodeUuid } from '../protocol/ids.ts'
 import { VERSION } from '../protocol/version.ts'
 import { createDeferred } from '../runtime/deferred.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { Broker } from './broker.ts'
+import { ClusterLink } from './cluster-link.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import { PartitionRegistry } from './partition-registry.ts'
+import { ProducerIds } from './producer-ids.ts'
 import { RetentionLoop } from './retention-loop.ts'
 import type { GrpcServer } from './transport/grpc/grpc-server.ts'
 import { createHttpServer, type HttpServer } from './transport/http/http-server.ts'
@@ -41,16 +41,16 @@ export interface RunningNode {
 export interface StartOptions {
   /** Where each setting comes from, for `DescribeConfigs`. */
   readonly configEntries?: readonly ConfigSourceEntry[]
-  /** Keeps the metadata somewhere else than in the data directory. For nodes in memory. */
-  readonly metadataStore?: MetadataStore
+  /** Keeps the quorum state somewhere else than in the data directory. For nodes in memory. */
+  readonly quorumStore?: RaftStore
 }
 
-/** Metadata that lasts as long as the object: for nodes in memory, which may be started on it again. */
-export function memoryMetadata(): MetadataStore {
-  return new MemoryStore()
+/** A quorum state that lasts as long as the object: for nodes in memory, which may be started on it again. */
+export function memoryQuorum(): RaftStore {
+  return new MemoryRaftStore()
 }
 
-export type { MetadataStore } from '../controller/metadata-store.ts'
+export type { RaftStore } from '../controller/raft-store.ts'
 
 export async function startNode(config: NodeConfig, runtime: Runtime, options: StartOptions = {}): Promise<RunningNode> {
   const node = new Node(config, runtime, options)
@@ -69,7 +69,7 @@ class Node implements RunningNode {
   readonly #options: StartOptions
   readonly #failed = createDeferred<Error>()
   #dataDir: DataDir | undefined
-  #controller: Controller | undefined
+  #cluster: ClusterLink | undefined
   #broker: Broker | undefined
   #port: Port | undefined
   #portNumber = 0
@@ -91,7 +91,7 @@ class Node implements RunningNode {
   }
 
   get clusterId(): string {
-    return this.#controller?.image.clusterId ?? ''
+    return this.#cluster?.view.image.clusterId ?? ''
   }
 
   get host(): string {
@@ -109,19 +109,27 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const startedMs = this.#runtime.clock.monotonic()
     const dataDir = await this.#openDataDir()
+    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId))
+    this.#cluster = cluster
+    void cluster.failed.then((error) => this.#fail(error))
     // Both are waited for even when one fails: what the other opened has to be closed again.
-    const [opened, listening] = await Promise.allSettled([this.#openController(), this.#listen()])
-    if (opened.status === 'rejected') throw opened.reason
-    if (listening.status === 'rejected') throw listening.reason
-    const controller = opened.value
-    const { directoryId } = await dataDir.writeIdentity({ clusterId: controller.image.clusterId, nodeId: this.#config.nodeId })
-    const broker = this.#createBroker(dataDir, controller)
-    await this.#register(controller, directoryId)
-    this.#unsubscribe = controller.subscribe((_image, delta) => broker.partitions.apply(delta))
-    await broker.partitions.openAll(controller.image)
-    await this.#reportStrays(dataDir, broker)
+    const opened = await Promise.allSettled([cluster.open(() => this.#quorumStore()), this.#listen(cluster)])
+    for (const result of opened) if (result.status === 'rejected') throw result.reason
+    await cluster.join({
+      host: this.host,
+      port: this.port,
+      cleanShutdownEpoch: dataDir.cleanShutdownEpoch,
+      wantFence: () => dataDir.failure !== undefined,
+    })
+    await dataDir.joinCluster(cluster.view.image.clusterId)
+    dataDir.setNodeEpoch(cluster.nodeEpoch)
+    const broker = this.#createBroker(dataDir, cluster)
+    this.#unsubscribe = cluster.view.subscribe((_image, delta) => broker.partitions.apply(delta))
+    await broker.partitions.openAll(cluster.view.image)
+    await this.#reportStrays(dataDir, cluster)
     this.#retention = new RetentionLoop(broker.partitions, broker.counters, this.#runtime, this.#config.retentionCheckMs)
     broker.serve()
+    await cluster.enter()
     this.#runtime.log.info('node.started', {
       nodeId: this.nodeId,
       clusterId: this.clusterId,
@@ -138,6 +146,12 @@ class Node implements RunningNode {
     return this.#closing
   }
 
+  #fail(error: Error): void {
+    if (this.#closing !== undefined) return
+    this.#runtime.log.error('cluster.lost', { error })
+    this.#failed.resolve(error)
+  }
+
   async #openDataDir(): Promise<DataDir> {
     const { limits } = this.#config
     this.#dataDir = await DataDir.open(this.#config.dataDir, {
@@ -149,29 +163,26 @@ class Node implements RunningNode {
     return this.#dataDir
   }
 
-  async #openController(): Promise<Controller> {
-    const store = this.#options.metadataStore ?? (await openLevelStore(this.#config.dataDir))
-    const { defaultPartitions, defaultReplicas } = this.#config
-    this.#controller = await openController({
-      runtime: this.#runtime,
-      store,
-      defaults: { partitions: defaultPartitions, replicas: defaultReplicas },
-    })
-    return this.#controller
+  async #quorumStore(): Promise<RaftStore> {
+    if (this.#options.quorumStore !== undefined) return this.#options.quorumStore
+    const { openLevelRaftStore } = await import('../controller/level-raft-store.ts')
+    return openLevelRaftStore(`${this.#config.dataDir}/controller`, this.#runtime.files)
   }
 
-  async #listen(): Promise<void> {
+  async #listen(cluster: ClusterLink): Promise<void> {
     const { limits, listen } = this.#config
     const http = createHttpServer(() => this.#broker)
     this.#http = http
-    // The largest thing to load; meanwhile the store of the metadata opens on another thread.
+    // The largest thing to load; meanwhile the store of the quorum opens on another thread.
     this.#services = await import('./transport/grpc/services.ts')
-    this.#grpc = this.#services.openGrpcServer(limits)
+    const grpc = this.#services.openGrpcServer(limits)
+    this.#grpc = grpc
+    this.#services.addNodeServices(grpc, () => cluster.controllerNode)
     this.#port = new Port(
       { ...listen, connectionsMax: limits.connectionsMax, handshakeTimeoutMs: limits.handshakeTimeoutMs },
       {
         http1: (socket) => http.inject(socket),
-        http2: (socket) => this.#grpc?.inject(socket),
+        http2: (socket) => grpc.inject(socket),
         closed: (peer) => this.#broker?.connectionClosed(peer),
       },
       this.#runtime.timers,
@@ -180,14 +191,22 @@ class Node implements RunningNode {
     this.#portNumber = await this.#port.listen()
   }
 
-  #createBroker(dataDir: DataDir, controller: Controller): Broker {
+  #createBroker(dataDir: DataDir, cluster: ClusterLink): Broker {
     const config = this.#config
     const broker = new Broker({
       runtime: this.#runtime,
       config,
       configEntries: this.#options.configEntries ?? [],
       version: VERSION,
-      controller,
+      view: cluster.view,
+      controller: cluster.controller,
+      controllerId: () => cluster.controllerId,
+      isFenced: () => cluster.isFenced,
+      producerIds: new ProducerIds(cluster.controller, () => ({
+        clusterId: this.clusterId,
+        nodeId: this.nodeId,
+        nodeEpoch: cluster.nodeEpoch,
+      })),
       portStats: () => this.#port ?? { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
       storageStats: () => ({
         syncCount: dataDir.health.syncCount,
@@ -210,33 +229,16 @@ class Node implements RunningNode {
     return broker
   }
 
-  async #register(controller: Controller, directoryId: string): Promise<void> {
-    const { advertise, nodeId, rack, roles } = this.#config
-    await controller.registerNode({
-      nodeId,
-      incarnationId: encodeUuid(this.#runtime.random.bytes(16)),
-      directoryId,
-      host: advertise?.host ?? this.host,
-      port: advertise?.port ?? this.port,
-      rack,
-      version: VERSION,
-      roles: [...roles],
-    })
-    void controller.failed.then((error) => {
-      this.#runtime.log.error('controller.failed', { error })
-      this.#failed.resolve(error)
-    })
-  }
-
   /** Directories that no topic claims are kept: only the metadata may say that data can go. */
-  async #reportStrays(dataDir: DataDir, broker: Broker): Promise<void> {
-    const topics = broker.controller.image.topics
+  async #reportStrays(dataDir: DataDir, { view }: ClusterLink): Promise<void> {
+    const { topics } = view.image
     for (const { topic, partition, topicId } of await dataDir.presentLogs()) {
       if (topics.get(topic)?.topicId !== topicId) this.#runtime.log.warn('partition.stray', { topic, partition, topicId })
     }
   }
 
   async #stop(): Promise<void> {
+    await this.#cluster?.leave()
     this.#port?.stopListening()
     this.#broker?.stopServing()
     await this.#grpc?.shutdown(CALL_GRACE_MS)
@@ -244,15 +246,10 @@ class Node implements RunningNode {
     this.#unsubscribe?.()
     this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))
     this.#broker?.close()
-    await this.#controller?.close()
+    await this.#cluster?.close()
     await this.#dataDir?.close()
     this.#http?.close()
     this.#port?.destroy()
     this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
   }
-}
-
-async function openLevelStore(dataDir: string): Promise<MetadataStore> {
-  const { openLevelStore: open } = await import('../controller/level-store.ts')
-  return open(`${dataDir}/controller/log`)
 }

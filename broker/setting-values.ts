@@ -10,11 +10,16 @@ export interface ListenAddress {
   readonly port: number
 }
 
+/** A controller and where it is reached. */
+export interface VoterAddress extends ListenAddress {
+  readonly nodeId: number
+}
+
 export type NodeSettingType =
   | { readonly kind: 'address'; readonly optional?: boolean }
   | { readonly kind: 'string' }
   | { readonly kind: 'boolean' }
-  | { readonly kind: 'roles' }
+  | { readonly kind: 'roles' | 'voters' | 'addresses' }
   | { readonly kind: 'choice'; readonly values: readonly string[] }
   | { readonly kind: 'integer' | 'duration' | 'size'; readonly min: number; readonly max: number }
 
@@ -43,6 +48,10 @@ export function parseValue(key: string, type: NodeSettingType, text: string): un
       return text === '' && type.optional ? undefined : parseListenAddress(key, text)
     case 'roles':
       return parseRoles(key, text)
+    case 'voters':
+      return parseVoters(key, text)
+    case 'addresses':
+      return listOf(text).map((part) => parseListenAddress(key, part))
     case 'integer':
       if (!/^\d+$/.test(text)) throw wrong(key, text, 'a whole number')
       return within(key, Number(text), type, String)
@@ -66,9 +75,27 @@ function parseRoles(key: string, text: string): readonly Role[] {
   const isSound =
     roles.length > 0 && roles.every((role) => role === 'broker' || role === 'controller') && new Set(roles).size === roles.length
   if (!isSound) throw wrong(key, text, 'broker, controller or both')
-  if (roles.length === 1)
-    throw wrong(key, text, 'broker,controller: roles on separate nodes need a cluster of several nodes, which this version does not form')
   return roles as Role[]
+}
+
+/** `1@host:port,2@host:port`; no node twice. */
+function parseVoters(key: string, text: string): VoterAddress[] {
+  const voters = listOf(text).map((part) => {
+    const match = /^(\d{1,10})@(.+)$/.exec(part)
+    const nodeId = Number(match?.[1])
+    if (match === null || nodeId < 1 || nodeId >= 2 ** 31)
+      throw wrong(key, part, 'a node id from 1 on and an address, such as 1@10.0.0.1:9092')
+    return { nodeId, ...parseListenAddress(key, match[2] as string) }
+  })
+  if (new Set(voters.map(({ nodeId }) => nodeId)).size !== voters.length) throw wrong(key, text, 'each node once')
+  return voters
+}
+
+function listOf(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
 }
 
 function within(

@@ -24,8 +24,9 @@ async function print(flags: NodeFlags, options: GlobalOptions): Promise<void> {
 }
 
 async function describe(options: GlobalOptions): Promise<void> {
-  const [{ NODE_SETTINGS, environmentName }, { TOPIC_SETTINGS }] = await Promise.all([
+  const [{ environmentName }, { NODE_SETTINGS }, { TOPIC_SETTINGS }] = await Promise.all([
     import('../broker/config.ts'),
+    import('../broker/node-settings.ts'),
     import('../protocol/topic-config.ts'),
   ])
   const node = Object.entries(NODE_SETTINGS).map(([key, { type, defaultText, text }]) => ({

@@ -4,6 +4,7 @@
  * Whoever sits here decides what is committed: `raft-log.ts`, a quorum of one or more controllers. A batch's offset is
  * the number of batches before it, the same on every node.
  */
+import type { TidemarkError } from '../protocol/errors.ts'
 import type { MetadataBatch, MetadataSnapshot } from '../protocol/gen/tidemark/v1/metadata.ts'
 
 /** Who follows the log. Neither call may throw: a node that cannot apply what is committed disagrees with the others, and its log fails. */
@@ -12,6 +13,8 @@ export interface LogFollower {
   apply(offset: number, batch: MetadataBatch): void
   /** Everything so far is replaced by what all batches below `snapshot.version` amount to; that offset comes next. */
   load(snapshot: MetadataSnapshot): void
+  /** What it has applied amounts to; for whoever can say. */
+  takeSnapshot?(): MetadataSnapshot
 }
 
 /** Stops the deliveries; calling it twice does nothing. */
@@ -46,6 +49,8 @@ export interface MetadataLog {
   readonly leadership: Leadership
   /** Calls `listener` after each change of `leadership`, with what it is now. */
   onLeadership(listener: (leadership: Leadership) => void): Unfollow
+  /** What is thrown at whoever asks this node for what only the active controller may do: with its address, when it is known. */
+  notController(): TidemarkError
   /**
    * Resolves once everything that was committed anywhere before the call has been delivered here. Rejects with
    * `NOT_CONTROLLER` when this node does not lead or cannot make sure that it still does.

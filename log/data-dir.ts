@@ -9,13 +9,13 @@
  * ```
  */
 import { TidemarkError } from '../protocol/errors.ts'
-import { encodeUuid, isUuid } from '../protocol/ids.ts'
+import { encodeUuid } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
-import { readSmallFile, writeFileAtomic } from './atomic-file.ts'
 import { BackgroundSync } from './background-sync.ts'
-import { guarded, inGroups, jsonFile, makeDurableDirectory, parseJsonFile } from './data-dir-files.ts'
+import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
+import { type DataDirIdentity, markCleanShutdown, readIdentity, takeCleanShutdown, writeIdentity } from './data-dir-identity.ts'
 import { DirectoryHealth } from './directory-health.ts'
 import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
@@ -27,10 +27,7 @@ import { TailCache } from './tail-cache.ts'
 import { Trash } from './trash.ts'
 
 const LOCK_FILE = 'lock'
-const IDENTITY_FILE = 'meta.properties.json'
-const CLEAN_SHUTDOWN_FILE = 'clean-shutdown'
 const TOPICS_DIRECTORY = 'topics'
-const FORMAT_VERSION = 1
 
 /** Files read, or logs closed, at the same time. */
 const CONCURRENCY = 32
@@ -51,13 +48,6 @@ export interface DataDirOptions {
   readonly diskMinFreeBytes: number
 }
 
-export interface DataDirIdentity {
-  readonly clusterId: string
-  readonly nodeId: number
-  /** Made once; a wiped disk is another directory. */
-  readonly directoryId: string
-}
-
 export class DataDir {
   readonly path: string
   readonly #runtime: Runtime
@@ -73,6 +63,8 @@ export class DataDir {
   readonly #background: BackgroundSync
   #identity: DataDirIdentity | undefined
   #wasCleanShutdown = false
+  #cleanShutdownEpoch = 0
+  #nodeEpoch = 0
   #closing: Promise<void> | undefined
 
   private constructor(path: string, options: DataDirOptions, lock: DirectoryLock) {
@@ -132,20 +124,40 @@ export class DataDir {
     return this.#pool.openCount
   }
 
-  /** Says whose directory it is: written to a new one, compared with an old one (`DATA_DIR_INVALID`). */
-  async writeIdentity(wanted: { readonly clusterId: string; readonly nodeId: number }): Promise<DataDirIdentity> {
+  /** The node epoch under which the directory was closed cleanly; 0 after an unclean stop. */
+  get cleanShutdownEpoch(): number {
+    return this.#cleanShutdownEpoch
+  }
+
+  /** Under which epoch it is used from now on: said by the mark of a clean shutdown. */
+  setNodeEpoch(nodeEpoch: number): void {
+    this.#nodeEpoch = nodeEpoch
+  }
+
+  /** Says whose directory it is: a new one gets an id, an old one is compared (`DATA_DIR_INVALID`). */
+  async claim(nodeId: number): Promise<DataDirIdentity> {
     const present = this.#identity
-    if (present !== undefined) {
-      if (present.clusterId === wanted.clusterId && present.nodeId === wanted.nodeId) return present
-      throw new TidemarkError(
-        'DATA_DIR_INVALID',
-        `${this.path} belongs to node ${present.nodeId} of cluster ${present.clusterId}, not to node ${wanted.nodeId} of cluster ${wanted.clusterId}`,
-      )
+    if (present?.nodeId === nodeId) return present
+    if (present === undefined) {
+      this.#identity = { clusterId: '', nodeId, directoryId: encodeUuid(this.#runtime.random.bytes(16)) }
+      await writeIdentity(this.#runtime.files, this.path, this.#identity)
+      return this.#identity
     }
-    const identity = { clusterId: wanted.clusterId, nodeId: wanted.nodeId, directoryId: encodeUuid(this.#runtime.random.bytes(16)) }
-    await writeFileAtomic(this.#runtime.files, this.path, IDENTITY_FILE, jsonFile({ version: FORMAT_VERSION, ...identity }))
-    this.#identity = identity
-    return identity
+    throw new TidemarkError(
+      'DATA_DIR_INVALID',
+      `${this.path} belongs to node ${present.nodeId} of cluster ${present.clusterId || '(none yet)'}, not to node ${nodeId}`,
+    )
+  }
+
+  /** Says of which cluster the claimed directory is. Throws `DATA_DIR_INVALID` when it is another's. */
+  async joinCluster(clusterId: string): Promise<void> {
+    const present = this.#identity
+    invariant(present !== undefined, 'a directory is claimed before it joins')
+    if (present.clusterId === clusterId) return
+    if (present.clusterId !== '')
+      throw new TidemarkError('DATA_DIR_INVALID', `${this.path} belongs to cluster ${present.clusterId}, and this is cluster ${clusterId}`)
+    this.#identity = { ...present, clusterId }
+    await writeIdentity(this.#runtime.files, this.path, this.#identity)
   }
 
   /**
@@ -244,7 +256,7 @@ export class DataDir {
     await this.#trash.close()
     await this.#pool.close()
     if (this.#health.failure === undefined && failures.length === 0) {
-      await writeFileAtomic(this.#runtime.files, this.path, CLEAN_SHUTDOWN_FILE, jsonFile({ version: FORMAT_VERSION })).catch(note)
+      await markCleanShutdown(this.#runtime.files, this.path, this.#nodeEpoch).catch(note)
     }
     await this.#lock.release()
     if (failures.length > 0) throw failures[0]
@@ -252,30 +264,15 @@ export class DataDir {
 
   async #takeUp(): Promise<void> {
     const { files } = this.#runtime
-    const mark = `${this.path}/${CLEAN_SHUTDOWN_FILE}`
-    this.#wasCleanShutdown = (await files.stat(mark)) !== undefined
-    // Gone for certain before the first write: an unclean end must never look clean.
-    await files.remove(mark)
-    await files.syncDirectory(this.path)
-    this.#identity = await this.#readIdentity()
+    const { wasClean, nodeEpoch } = await takeCleanShutdown(files, this.path)
+    this.#wasCleanShutdown = wasClean
+    this.#cleanShutdownEpoch = nodeEpoch
+    this.#identity = await readIdentity(files, this.path)
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
     for (const name of await files.list(topics)) {
       if (name.endsWith(DELETED_SUFFIX)) await this.#trash.removeNow(`${topics}/${name}`)
     }
     await files.syncDirectory(topics)
-  }
-
-  async #readIdentity(): Promise<DataDirIdentity | undefined> {
-    const path = `${this.path}/${IDENTITY_FILE}`
-    const content = await readSmallFile(this.#runtime.files, path)
-    if (content === undefined) return undefined
-    const { version, clusterId, nodeId, directoryId } = parseJsonFile(content, path)
-    if (version !== FORMAT_VERSION)
-      throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
-    if (typeof clusterId !== 'string' || !isUuid(clusterId) || typeof directoryId !== 'string' || typeof nodeId !== 'number') {
-      throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
-    }
-    return { clusterId, nodeId, directoryId }
   }
 
   #directoryOf(name: string): string {

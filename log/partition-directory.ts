@@ -1,7 +1,7 @@
 /** The directory of one partition and the file in it that says whose it is. Names are for people; the topic id decides. */
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
-import { readSmallFile, writeFileAtomic } from './atomic-file.ts'
+import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { jsonFile, parseJsonFile } from './data-dir-files.ts'
 import { LOG_SUFFIX, PARTITION_FILE } from './file-names.ts'
 

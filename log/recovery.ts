@@ -11,7 +11,7 @@ import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/bat
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
-import { isTemporary, readSmallFile } from './atomic-file.ts'
+import { isTemporary, readSmallFile } from '../runtime/atomic-file.ts'
 import type { Damage } from './batch-walk.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, offsetName, offsetOfName, SNAPSHOT_SUFFIX } from './file-names.ts'

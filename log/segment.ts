@@ -8,7 +8,7 @@
 import { BATCH_HEADER_BYTES, readBaseOffset, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
-import { readSmallFile } from './atomic-file.ts'
+import { readSmallFile } from '../runtime/atomic-file.ts'
 import { cutBatches, type Damage, stepAt, type Wanted } from './batch-walk.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'

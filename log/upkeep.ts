@@ -6,7 +6,7 @@
  */
 import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import { replaceFile, writeFileAtomic } from './atomic-file.ts'
+import { replaceFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { type Checkpoint, serializeCheckpoint } from './checkpoint.ts'
 import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
 import {

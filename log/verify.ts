@@ -5,7 +5,7 @@
  * itself: an index that can be made again, a tail that was never acknowledged as durable.
  */
 import type { Files } from '../runtime/runtime.ts'
-import { isTemporary, readSmallFile } from './atomic-file.ts'
+import { isTemporary, readSmallFile } from '../runtime/atomic-file.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { dumpSegment } from './dump.ts'
 import {

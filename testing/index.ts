@@ -8,7 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultNodeConfig, type Limits, type NodeConfig } from '../broker/config.ts'
-import { type MetadataStore, memoryMetadata, type RunningNode, startNode } from '../broker/server.ts'
+import { type RaftStore, memoryQuorum, type RunningNode, startNode } from '../broker/server.ts'
 import { connect, type Tidemark } from '../client/connect.ts'
 import type { ConnectOptions } from '../client/types.ts'
 import { TidemarkError } from '../protocol/errors.ts'
@@ -59,16 +59,15 @@ export async function startTidemark(options: StartTidemarkOptions = {}): Promise
 interface Storage {
   readonly dataDir: string
   readonly files: MemoryFiles | undefined
-  readonly metadataStore: MetadataStore | undefined
+  readonly quorumStore: RaftStore | undefined
   remove(): Promise<void>
 }
 
 async function openStorage(storage: NonNullable<StartTidemarkOptions['storage']>): Promise<Storage> {
-  if (storage === 'memory')
-    return { dataDir: '/tidemark', files: new MemoryFiles(), metadataStore: memoryMetadata(), remove: async () => {} }
-  if (storage !== 'disk') return { dataDir: storage.path, files: undefined, metadataStore: undefined, remove: async () => {} }
+  if (storage === 'memory') return { dataDir: '/tidemark', files: new MemoryFiles(), quorumStore: memoryQuorum(), remove: async () => {} }
+  if (storage !== 'disk') return { dataDir: storage.path, files: undefined, quorumStore: undefined, remove: async () => {} }
   const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-test-'))
-  return { dataDir, files: undefined, metadataStore: undefined, remove: () => rm(dataDir, { recursive: true, force: true }) }
+  return { dataDir, files: undefined, quorumStore: undefined, remove: () => rm(dataDir, { recursive: true, force: true }) }
 }
 
 class EmbeddedNode implements TestTidemark {
@@ -100,7 +99,7 @@ class EmbeddedNode implements TestTidemark {
 
   async start(): Promise<void> {
     const { config, log } = this.#options
-    const { dataDir, files, metadataStore } = this.#storage
+    const { dataDir, files, quorumStore } = this.#storage
     const real = nodeRuntime(log ?? silentLog)
     const runtime: Runtime = files === undefined ? real : { ...real, files }
     const nodeConfig = defaultNodeConfig({
@@ -109,7 +108,7 @@ class EmbeddedNode implements TestTidemark {
       listen: { host: '127.0.0.1', port: 0 },
       limits: { diskMinFreeBytes: 0, ...config?.limits },
     })
-    this.#node = await startNode(nodeConfig, runtime, metadataStore === undefined ? {} : { metadataStore })
+    this.#node = await startNode(nodeConfig, runtime, quorumStore === undefined ? {} : { quorumStore })
   }
 
   async connect(options?: ConnectOptions): Promise<Tidemark> {

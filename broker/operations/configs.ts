@@ -14,15 +14,16 @@ import { ConfigScope } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import { TOPIC_SETTINGS } from '../../protocol/topic-config.ts'
 import type { Broker } from '../broker.ts'
 import type { ConfigSourceEntry } from '../config.ts'
+import type { Origin } from './topics.ts'
 
 export function describeConfigs(broker: Broker, request: DescribeConfigsRequest): DescribeConfigsResponse {
   broker.checkServing()
   return { resources: request.resources.map((resource) => describeResource(broker, resource)) }
 }
 
-export async function alterConfigs(broker: Broker, request: AlterConfigsRequest): Promise<AlterConfigsResponse> {
+export async function alterConfigs(broker: Broker, request: AlterConfigsRequest, origin: Origin): Promise<AlterConfigsResponse> {
   broker.checkServing()
-  return broker.controller.alterConfigs(request)
+  return broker.controller.ask('alterConfigs', request, origin)
 }
 
 function describeResource(broker: Broker, resource: ConfigResource): ConfigDescription {
@@ -45,7 +46,7 @@ function entriesOf(broker: Broker, resource: ConfigResource): ConfigEntry[] {
 }
 
 function topicEntries(broker: Broker, name: string): ConfigEntry[] {
-  const topic = broker.controller.image.topics.get(name)
+  const topic = broker.view.image.topics.get(name)
   if (topic === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(name)}`)
   return Object.entries(TOPIC_SETTINGS).map(([key, setting]) => {
     const own = topic.configs[key]

@@ -22,14 +22,14 @@ export interface NodeHealth {
 }
 
 export function nodeHealth(broker: Broker): NodeHealth {
-  const isReady = broker.state === 'serving'
+  const isReady = broker.state === 'serving' && !broker.isFenced()
   const reasons = [...stateReasons(broker), ...storageReasons(broker), ...partitionReasons(broker)]
   return {
     isReady,
     isHealthy: isReady && reasons.length === 0,
     state: broker.state,
     nodeId: broker.config.nodeId,
-    clusterId: broker.controller.image.clusterId,
+    clusterId: broker.view.image.clusterId,
     version: broker.version,
     partitionCount: broker.partitions.count,
     reasons,
@@ -37,7 +37,10 @@ export function nodeHealth(broker: Broker): NodeHealth {
 }
 
 function stateReasons(broker: Broker): HealthReason[] {
-  return broker.state === 'serving' ? [] : [{ code: 'NOT_SERVING', message: `the node is ${broker.state}` }]
+  if (broker.state !== 'serving') return [{ code: 'NOT_SERVING', message: `the node is ${broker.state}` }]
+  return broker.isFenced()
+    ? [{ code: 'FENCED', message: 'the controllers have not heard of the node for a session, or not let it in yet' }]
+    : []
 }
 
 function storageReasons(broker: Broker): HealthReason[] {

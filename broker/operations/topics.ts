@@ -20,11 +20,19 @@ import type { Broker } from '../broker.ts'
 /** Longest time a question for newer metadata is parked. */
 const METADATA_WAIT_MAX_MS = 300_000
 
+/** Where a request comes from. */
+export interface Origin {
+  /** Another node passes it on: it is answered here or not at all. */
+  readonly isForwarded: boolean
+}
+
+const OF_CLIENT: Origin = { isForwarded: false }
+
 export function describeCluster(broker: Broker): DescribeClusterResponse {
-  const image = broker.controller.image
+  const image = broker.view.image
   return {
     clusterId: image.clusterId,
-    controllerId: broker.config.nodeId,
+    controllerId: broker.controllerId(),
     nodes: [...image.nodes.values()].map(describeNode),
     metadataVersion: image.version,
   }
@@ -33,10 +41,10 @@ export function describeCluster(broker: Broker): DescribeClusterResponse {
 export async function describeTopics(broker: Broker, request: DescribeTopicsRequest, signal: AbortSignal): Promise<DescribeTopicsResponse> {
   broker.checkServing()
   if (request.maxWaitMs > 0) {
-    await broker.controller.waitForVersion(request.afterVersion, { timeoutMs: Math.min(request.maxWaitMs, METADATA_WAIT_MAX_MS), signal })
+    await broker.view.waitForVersion(request.afterVersion, { timeoutMs: Math.min(request.maxWaitMs, METADATA_WAIT_MAX_MS), signal })
   }
   if (broker.config.autoCreateTopics && !request.all) await createMissing(broker, request.topics)
-  const image = broker.controller.image
+  const image = broker.view.image
   const topics = request.all
     ? [...image.topics.values()].sort(byName).map((topic) => describeTopic(topic))
     : request.topics.map((name) => describeNamed(image, name))
@@ -46,30 +54,34 @@ export async function describeTopics(broker: Broker, request: DescribeTopicsRequ
 }
 
 /** Answers once the partitions of the new topics can be written and read on this node. */
-export async function createTopics(broker: Broker, request: CreateTopicsRequest): Promise<CreateTopicsResponse> {
+export async function createTopics(broker: Broker, request: CreateTopicsRequest, origin: Origin): Promise<CreateTopicsResponse> {
   broker.checkServing()
-  const response = await broker.controller.createTopics(request)
+  const response = await broker.controller.ask('createTopics', request, origin)
   await broker.partitions.settled()
   return response
 }
 
-export async function deleteTopics(broker: Broker, request: DeleteTopicsRequest): Promise<DeleteTopicsResponse> {
+export async function deleteTopics(broker: Broker, request: DeleteTopicsRequest, origin: Origin): Promise<DeleteTopicsResponse> {
   broker.checkServing()
-  return broker.controller.deleteTopics(request)
+  return broker.controller.ask('deleteTopics', request, origin)
 }
 
-export async function growTopics(broker: Broker, request: GrowTopicsRequest): Promise<GrowTopicsResponse> {
+export async function growTopics(broker: Broker, request: GrowTopicsRequest, origin: Origin): Promise<GrowTopicsResponse> {
   broker.checkServing()
-  const response = await broker.controller.growTopics(request)
+  const response = await broker.controller.ask('growTopics', request, origin)
   await broker.partitions.settled()
   return response
 }
 
 async function createMissing(broker: Broker, names: readonly string[]): Promise<void> {
-  const missing = names.filter((name) => !broker.controller.image.topics.has(name))
+  const missing = names.filter((name) => !broker.view.image.topics.has(name))
   if (missing.length === 0) return
   // A name that may not be created is reported as unknown by the description that follows.
-  await createTopics(broker, { topics: missing.map((name) => ({ name, partitions: 0, replicas: 0, configs: {} })), validateOnly: false })
+  await createTopics(
+    broker,
+    { topics: missing.map((name) => ({ name, partitions: 0, replicas: 0, configs: {} })), validateOnly: false },
+    OF_CLIENT,
+  )
 }
 
 function describeNamed(image: MetadataImage, name: string): TopicDescription {
@@ -122,7 +134,7 @@ function describeNode(node: MetadataImage['nodes'] extends ReadonlyMap<number, i
     host: node.host,
     port: node.port,
     rack: node.rack,
-    alive: true,
+    alive: !node.fenced,
     version: node.version,
     roles: [...node.roles],
     shuttingDown: node.shuttingDown,

@@ -1,9 +1,15 @@
 /** The cluster itself and its nodes. Pure. */
 import { TidemarkError } from '../../protocol/errors.ts'
+import type {
+  NodeHeartbeatRequest,
+  NodeHeartbeatResponse,
+  RegisterNodeRequest,
+  RegisterNodeResponse,
+} from '../../protocol/gen/tidemark/v1/controller.ts'
 import type { RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { isUuid } from '../../protocol/ids.ts'
 import type { Decision } from './decision.ts'
-import type { MetadataImage } from './image.ts'
+import type { MetadataImage, NodeMetadata } from './image.ts'
 
 /** What this version writes and understands; a node that knows less refuses to go on. */
 export const FEATURE_LEVEL = 1
@@ -35,20 +41,59 @@ export function checkFeatureLevel(image: MetadataImage): void {
  * A node came up. Its data directory may not be another than the one it had: the records it answered for
  * are not there, and nobody must take the empty logs for them.
  */
-export function registerNode(image: MetadataImage, registration: Omit<RegisterNodeRecord, 'nodeEpoch'>): Decision<void> {
-  const node = { ...registration, nodeEpoch: image.version + 1 }
-  checkRegistration(node)
-  const before = image.nodes.get(node.nodeId)
-  if (before !== undefined && before.directoryId !== node.directoryId) {
+export function registerNode(image: MetadataImage, request: RegisterNodeRequest): Decision<RegisterNodeResponse> {
+  const { clusterId, cleanShutdownEpoch: _epoch, ...registration } = request
+  checkRegistration(registration)
+  checkCluster(image, clusterId)
+  const before = image.nodes.get(registration.nodeId)
+  if (before !== undefined && before.directoryId !== registration.directoryId) {
     throw new TidemarkError(
       'DATA_DIR_INVALID',
-      `node ${node.nodeId} had the data directory ${before.directoryId} and comes with ${node.directoryId}; bring the old one back, or start with another node id`,
+      `node ${before.nodeId} had the data directory ${before.directoryId} and comes with ${registration.directoryId}; bring the old one back, or start with another node id`,
     )
   }
-  return { records: [{ record: { $case: 'registerNode', value: node } }], response: undefined }
+  const node = { ...registration, nodeEpoch: image.version + 1 }
+  return {
+    records: [{ record: { $case: 'registerNode', value: node } }],
+    response: { error: undefined, clusterId: image.clusterId, nodeEpoch: node.nodeEpoch },
+  }
 }
 
-function checkRegistration(node: RegisterNodeRecord): void {
+/** A sign of life. A node that has applied its own registration, and wants to, may lead and follow partitions. */
+export function heartbeat(image: MetadataImage, request: NodeHeartbeatRequest): Decision<NodeHeartbeatResponse> {
+  const { clusterId, nodeId, nodeEpoch, metadataVersion, wantFence, wantShutdown } = request
+  checkCluster(image, clusterId)
+  const node = existingRun(image, nodeId, nodeEpoch)
+  const fenced = wantFence || (node.fenced && metadataVersion < nodeEpoch)
+  const { draining } = node
+  const isChanged = fenced !== node.fenced || wantShutdown !== node.shuttingDown
+  return {
+    records: isChanged
+      ? [{ record: { $case: 'nodeState', value: { nodeId, nodeEpoch, fenced, shuttingDown: wantShutdown, draining } } }]
+      : [],
+    response: { error: undefined, fenced, mayShutDown: wantShutdown },
+  }
+}
+
+/** The node, if it is registered with this very epoch. Throws `FENCED_NODE_EPOCH`. */
+export function existingRun(image: MetadataImage, nodeId: number, nodeEpoch: number): NodeMetadata {
+  const node = image.nodes.get(nodeId)
+  if (node?.nodeEpoch === nodeEpoch) return node
+  throw new TidemarkError(
+    'FENCED_NODE_EPOCH',
+    node === undefined
+      ? `node ${nodeId} is not part of the cluster`
+      : `node ${nodeId} is registered with epoch ${node.nodeEpoch}, not ${nodeEpoch}`,
+  )
+}
+
+/** Throws `INCONSISTENT_CLUSTER_ID`. */
+export function checkCluster(image: MetadataImage, clusterId: string): void {
+  if (clusterId === '' || clusterId === image.clusterId) return
+  throw new TidemarkError('INCONSISTENT_CLUSTER_ID', `the node belongs to cluster ${clusterId}, and this is cluster ${image.clusterId}`)
+}
+
+function checkRegistration(node: Omit<RegisterNodeRecord, 'nodeEpoch'>): void {
   const { nodeId, incarnationId, directoryId, host, port, rack, version, roles } = node
   check(Number.isInteger(nodeId) && nodeId >= 0 && nodeId < 2 ** 31, `node id ${nodeId} is not a whole number from 0 to 2147483647`)
   check(isUuid(incarnationId), `incarnation id ${quote(incarnationId)} is not an id`)

@@ -78,6 +78,9 @@ export function growTopics(image: MetadataImage, request: GrowTopicsRequest): De
 }
 
 /** The partitions one request adds: each entry is decided with those of the entries before it in place. */
+/** Replicas of which any one may be lost while another is being mended. */
+const REPLICAS_USUAL = 3
+
 class Plan {
   readonly records: MetadataRecord[] = []
   readonly #brokers: readonly NodeMetadata[]
@@ -86,6 +89,11 @@ class Plan {
   constructor(image: MetadataImage) {
     this.#brokers = brokersOf(image)
     this.#clusterPartitions = image.partitionCount
+  }
+
+  /** What a topic gets whose creator does not care: it survives the loss of a node, where that is possible. */
+  get usualReplicas(): number {
+    return this.#brokers.length >= REPLICAS_USUAL ? REPLICAS_USUAL : 1
   }
 
   /** Throws unless so many replicas can be placed. */
@@ -128,7 +136,7 @@ function checkName(image: MetadataImage, name: string, taken: ReadonlyMap<string
 
 function createTopic(plan: Plan, wanted: CreateTopic, context: CreateContext): CreateTopicResult {
   const partitions = wanted.partitions || context.defaults.partitions
-  const replicas = wanted.replicas || context.defaults.replicas
+  const replicas = wanted.replicas || context.defaults.replicas || plan.usualReplicas
   plan.checkPartitions(partitions, partitions)
   plan.checkReplicas(replicas)
   checkTopicConfig(wanted.configs, replicas)

@@ -74,10 +74,11 @@ export class MemoryStorage implements RaftStorage {
     this.#entries.splice(at, this.#entries.length - at, ...entries)
   }
 
-  /** Everything is replaced by a snapshot that came from elsewhere. */
-  applySnapshot(snapshot: Snapshot): void {
-    const { index, term } = snapshot.meta
-    invariant(index >= this.#snapshot.meta.index, 'a snapshot is not replaced by an older one')
+  /** Everything is replaced by a snapshot. `compacted`: entries behind that one will be added, though the snapshot has some of them. */
+  applySnapshot(snapshot: Snapshot, compacted: { readonly index: number; readonly term: number } = snapshot.meta): void {
+    const { index, term } = compacted
+    invariant(snapshot.meta.index >= this.#snapshot.meta.index, 'a snapshot is not replaced by an older one')
+    invariant(index <= snapshot.meta.index, 'what is discarded is in the snapshot')
     this.#snapshot = snapshot
     this.#compacted = { index, term }
     this.#entries = []

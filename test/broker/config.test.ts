@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type ConfigSources, defaultNodeConfig, environmentName, loadNodeConfig, NODE_SETTINGS } from '../../broker/config.ts'
+import { type ConfigSources, defaultNodeConfig, environmentName, loadNodeConfig } from '../../broker/config.ts'
+import { NODE_SETTINGS } from '../../broker/node-settings.ts'
 import { parseListenAddress } from '../../broker/setting-values.ts'
 import { TOPIC_SETTINGS } from '../../protocol/topic-config.ts'
 import { parseSize } from '../../protocol/units.ts'
@@ -77,7 +78,7 @@ describe('values', () => {
     ['insecure', 'yes', /true or false/],
     ['log_level', 'loud', /debug, info, warn, error, silent/],
     ['roles', 'broker,broker', /broker, controller or both/],
-    ['roles', 'broker', /several nodes/],
+    ['roles', 'broker', /needs `join`/],
     ['retention_check', '1ms', /100ms to 1d/],
     ['limits.fetch_bytes', '3 bananas', /a size such as/],
   ])('%s=%s is refused with what is allowed', (key, text, message) => {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { NODE_SETTINGS } from '../../broker/config.ts'
+import { NODE_SETTINGS } from '../../broker/node-settings.ts'
 import { VERSION } from '../../protocol/version.ts'
 import { NO_CONTEXTS, runCli } from './support.ts'
 

@@ -1,12 +1,25 @@
 import { describe, expect, it } from 'vitest'
-import { Controller, openController, REQUESTS_MAX } from '../../controller/controller.ts'
-import { MemoryStore } from '../../controller/memory-store.ts'
+import { Controller, REQUESTS_MAX } from '../../controller/controller.ts'
+import { MemoryStore } from './memory-store.ts'
 import type { MetadataDelta } from '../../controller/metadata/image.ts'
-import { openSingleVoterLog } from '../../controller/single-voter-log.ts'
+import { openSingleVoterLog } from './single-voter-log.ts'
 import { WAITERS_MAX } from '../../controller/version-waiters.ts'
+import type { AllocateProducerIdsResponse } from '../../protocol/gen/tidemark/v1/controller.ts'
 import { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { isUuid } from '../../protocol/ids.ts'
-import { createRequest, HeldStore, idOf, nodeOf, partsOf, settle, startController, VirtualTimers } from './fixtures.ts'
+import {
+  createRequest,
+  HeldStore,
+  idOf,
+  nodeOf,
+  openController,
+  partsOf,
+  requestOf,
+  runOf,
+  settle,
+  startController,
+  VirtualTimers,
+} from './fixtures.ts'
 
 function failureOf(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
@@ -112,7 +125,7 @@ describe('Controller', () => {
     const note = (_image: unknown, { createdTopics, removedTopics }: MetadataDelta): void => {
       seen.push(...createdTopics.map(({ name }) => `+${name}`), ...removedTopics.map(({ name }) => `-${name}`))
     }
-    const stop = controller.subscribe(note)
+    const stop = controller.view.subscribe(note)
     await controller.createTopics(createRequest('a', 'b'))
     expect(seen).toEqual(['+a', '+b'])
     await controller.deleteTopics({ names: ['a'] })
@@ -124,26 +137,28 @@ describe('Controller', () => {
 
   it('never gives a producer id twice, not across restarts either', async () => {
     const store = new MemoryStore()
-    const blocks: { first: number; next: number }[] = []
+    const blocks: AllocateProducerIdsResponse[] = []
     for (let start = 0; start < 4; start++) {
       const controller = await startController(store)
-      blocks.push(...(await Promise.all([1, 1, 1].map((nodeId) => controller.allocateProducerIds(nodeId)))))
+      blocks.push(...(await Promise.all([1, 1, 1].map((nodeId) => controller.allocateProducerIds(runOf(controller.image, nodeId))))))
       await controller.close()
     }
-    expect(blocks).toEqual(blocks.map((_, index) => ({ first: index * 1000, next: (index + 1) * 1000 })))
+    expect(blocks).toEqual(
+      blocks.map((_, index) => ({ error: undefined, firstProducerId: index * 1000, nextProducerId: (index + 1) * 1000 })),
+    )
   })
 
   it('refuses a registration with another data directory and keeps the old one', async () => {
     const controller = await startController()
-    await expect(controller.registerNode(nodeOf(1, { directoryId: idOf(3) }))).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await expect(controller.registerNode(requestOf(1, { directoryId: idOf(3) }))).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
     expect(controller.image.nodes.get(1)?.directoryId).toBe(nodeOf(1).directoryId)
     await controller.close()
   })
 
   it('goes on after a request that failed', async () => {
     const controller = await startController()
-    await expect(controller.allocateProducerIds(9)).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
-    expect(await controller.allocateProducerIds(1)).toEqual({ first: 0, next: 1000 })
+    await expect(controller.allocateProducerIds(runOf(controller.image, 9))).rejects.toMatchObject({ code: 'FENCED_NODE_EPOCH' })
+    expect(await controller.allocateProducerIds(runOf(controller.image))).toMatchObject({ firstProducerId: 0, nextProducerId: 1000 })
     await controller.close()
   })
 
@@ -157,7 +172,7 @@ describe('Controller', () => {
       runtime: { ...parts.runtime, random: { float: () => 0, bytes: (count) => Buffer.alloc(count, 1) } },
     })
     await controller.bootstrap()
-    await controller.registerNode(nodeOf(1))
+    await controller.registerNode(requestOf(1))
     await controller.createTopics(createRequest('a'))
     const written = store.appends.length
     await expect(controller.createTopics(createRequest('b'))).rejects.toThrow('is given once')
@@ -171,11 +186,14 @@ describe('Controller', () => {
     const store = new HeldStore()
     const controller = await startController(store)
     store.hold()
-    const waiting = Array.from({ length: REQUESTS_MAX }, () => controller.allocateProducerIds(1))
-    await expect(controller.allocateProducerIds(1)).rejects.toMatchObject({ code: 'BUSY', retryAfterMs: expect.any(Number) })
+    const waiting = Array.from({ length: REQUESTS_MAX }, () => controller.allocateProducerIds(runOf(controller.image)))
+    await expect(controller.allocateProducerIds(runOf(controller.image))).rejects.toMatchObject({
+      code: 'BUSY',
+      retryAfterMs: expect.any(Number),
+    })
     store.release()
     await Promise.all(waiting)
-    await controller.allocateProducerIds(1)
+    await controller.allocateProducerIds(runOf(controller.image))
     await controller.close()
   })
 
@@ -190,7 +208,7 @@ describe('Controller', () => {
     expect(await second).toMatchObject({ code: 'STORAGE_FAILED', outcome: 'failed' })
     expect((await controller.failed).message).toContain('input/output error')
     store.failure = undefined
-    await expect(controller.allocateProducerIds(1)).rejects.toMatchObject({ code: 'STORAGE_FAILED' })
+    await expect(controller.allocateProducerIds(runOf(controller.image))).rejects.toMatchObject({ code: 'STORAGE_FAILED' })
     expect(controller.image).toBe(before)
     await controller.close()
   })
@@ -220,14 +238,14 @@ describe('closing a controller', () => {
     await Promise.all([controller.close(), controller.close()])
     await controller.close()
     expect(store.closeCount).toBe(1)
-    await expect(controller.allocateProducerIds(1)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+    await expect(controller.allocateProducerIds(runOf(controller.image))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
   })
 
   it('works after the store has failed', async () => {
     const store = new HeldStore()
     const controller = await startController(store)
     store.failure = new Error('gone')
-    await failureOf(controller.allocateProducerIds(1))
+    await failureOf(controller.allocateProducerIds(runOf(controller.image)))
     await controller.close()
     expect(store.closeCount).toBe(1)
   })
@@ -235,11 +253,11 @@ describe('closing a controller', () => {
   it('lets go of those who wait for newer metadata', async () => {
     const timers = new VirtualTimers()
     const controller = await startController(new MemoryStore(), timers)
-    const waiting = controller.waitForVersion(controller.image.version, { timeoutMs: 1000 })
+    const waiting = controller.view.waitForVersion(controller.image.version, { timeoutMs: 1000 })
     await controller.close()
     await waiting
     expect(timers.count).toBe(0)
-    await controller.waitForVersion(1000, { timeoutMs: 1000 })
+    await controller.view.waitForVersion(1000, { timeoutMs: 1000 })
   })
 })
 
@@ -249,7 +267,7 @@ describe('waiting for newer metadata', () => {
     const controller = await startController(new MemoryStore(), timers)
     const settled: string[] = []
     const wait = (name: string, version: number, signal?: AbortSignal): Promise<void> =>
-      controller
+      controller.view
         .waitForVersion(version, signal === undefined ? { timeoutMs: 1000 } : { timeoutMs: 1000, signal })
         .then(() => void settled.push(name))
     return { timers, controller, settled, wait, now: controller.image.version }
@@ -257,9 +275,9 @@ describe('waiting for newer metadata', () => {
 
   it('is over at once when there is newer metadata, or no time', async () => {
     const { controller, timers, now } = await start()
-    await controller.waitForVersion(now - 1, { timeoutMs: 1000 })
-    await controller.waitForVersion(now, { timeoutMs: 0 })
-    await controller.waitForVersion(now, { timeoutMs: 1000, signal: AbortSignal.abort() })
+    await controller.view.waitForVersion(now - 1, { timeoutMs: 1000 })
+    await controller.view.waitForVersion(now, { timeoutMs: 0 })
+    await controller.view.waitForVersion(now, { timeoutMs: 1000, signal: AbortSignal.abort() })
     expect(timers.count).toBe(0)
     await controller.close()
   })
@@ -303,7 +321,7 @@ describe('waiting for newer metadata', () => {
     const { controller, timers, wait, now } = await start()
     const waiting = Array.from({ length: WAITERS_MAX }, (_, index) => wait(`${index}`, now))
     await settle()
-    await expect(controller.waitForVersion(now, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'BUSY' })
+    await expect(controller.view.waitForVersion(now, { timeoutMs: 1000 })).rejects.toMatchObject({ code: 'BUSY' })
     timers.advance(1000)
     await Promise.all(waiting)
     await controller.close()

@@ -1,13 +1,14 @@
 /** What the tests of the controller share: nodes, ids that can be told apart, time that stands still. */
 import { Controller, type ControllerParts } from '../../controller/controller.ts'
-import { MemoryStore } from '../../controller/memory-store.ts'
+import { MemoryStore } from './memory-store.ts'
 import { applyBatch } from '../../controller/metadata/apply.ts'
 import type { Decision } from '../../controller/metadata/decision.ts'
 import { EMPTY_IMAGE, type MetadataImage } from '../../controller/metadata/image.ts'
 import { nameCluster, registerNode } from '../../controller/metadata/nodes.ts'
 import type { CreateContext } from '../../controller/metadata/topics.ts'
-import type { MetadataStore } from '../../controller/metadata-store.ts'
-import { openSingleVoterLog } from '../../controller/single-voter-log.ts'
+import type { MetadataStore } from './metadata-store.ts'
+import { openSingleVoterLog } from './single-voter-log.ts'
+import type { AllocateProducerIdsRequest, RegisterNodeRequest } from '../../protocol/gen/tidemark/v1/controller.ts'
 import type { MetadataRecord, RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../../protocol/ids.ts'
 import type { Timer } from '../../runtime/runtime.ts'
@@ -17,6 +18,17 @@ export function idOf(number: number): string {
   const bytes = Buffer.alloc(16)
   bytes.writeUInt32BE(number, 12)
   return encodeUuid(bytes)
+}
+
+/** Node `nodeId` as it asks for producer ids, if `image` knows it. */
+export function runOf(image: MetadataImage, nodeId = 1): AllocateProducerIdsRequest {
+  return { clusterId: '', nodeId, nodeEpoch: image.nodes.get(nodeId)?.nodeEpoch ?? 0 }
+}
+
+/** A registration that begins the life of a node in a cluster it does not know yet. */
+export function requestOf(nodeId: number, changes: Partial<RegisterNodeRequest> = {}): RegisterNodeRequest {
+  const { nodeEpoch: _epoch, ...registration } = nodeOf(nodeId)
+  return { ...registration, clusterId: '', cleanShutdownEpoch: 0, ...changes }
 }
 
 export function nodeOf(nodeId: number, changes: Partial<RegisterNodeRecord> = {}): RegisterNodeRecord {
@@ -46,7 +58,7 @@ export function applyRecords(image: MetadataImage, ...records: MetadataRecord[])
 /** A named cluster of nodes 1 to `count`. */
 export function clusterOf(count: number): MetadataImage {
   let image = commit(EMPTY_IMAGE, nameCluster(EMPTY_IMAGE, idOf(1)))
-  for (let nodeId = 1; nodeId <= count; nodeId++) image = commit(image, registerNode(image, nodeOf(nodeId)))
+  for (let nodeId = 1; nodeId <= count; nodeId++) image = commit(image, registerNode(image, requestOf(nodeId)))
   return image
 }
 
@@ -101,11 +113,24 @@ export function partsOf(timers = new VirtualTimers()): ControllerParts {
   return { runtime: { timers, random: countingRandom() }, defaults: { partitions: 2, replicas: 1 } }
 }
 
+/** A controller over a log of its own. Closes the store if that fails, and when it is closed. */
+export async function openController({ store, ...parts }: ControllerParts & { readonly store: MetadataStore }): Promise<Controller> {
+  const log = await openSingleVoterLog(store)
+  try {
+    const controller = new Controller(log, parts)
+    await controller.bootstrap()
+    return controller
+  } catch (error) {
+    await log.close()
+    throw error
+  }
+}
+
 /** A controller whose node 1 is registered. */
 export async function startController(store: MetadataStore = new MemoryStore(), timers = new VirtualTimers()): Promise<Controller> {
   const controller = new Controller(await openSingleVoterLog(store), partsOf(timers))
   await controller.bootstrap()
-  await controller.registerNode(nodeOf(1))
+  await controller.registerNode(requestOf(1))
   return controller
 }
 

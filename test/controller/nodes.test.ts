@@ -3,7 +3,7 @@ import { EMPTY_IMAGE } from '../../controller/metadata/image.ts'
 import { checkFeatureLevel, FEATURE_LEVEL, nameCluster, registerNode } from '../../controller/metadata/nodes.ts'
 import { allocateProducerIds, PRODUCER_ID_BLOCK } from '../../controller/metadata/producer-ids.ts'
 import type { RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
-import { clusterOf, commit, idOf, nodeOf } from './fixtures.ts'
+import { clusterOf, commit, idOf, requestOf, runOf } from './fixtures.ts'
 
 describe('nameCluster', () => {
   it('names a cluster once', () => {
@@ -29,14 +29,20 @@ describe('checkFeatureLevel', () => {
 describe('registerNode', () => {
   it('registers a node, and again when it comes back from elsewhere', () => {
     const image = clusterOf(1)
-    const back = nodeOf(1, { incarnationId: idOf(3), host: 'elsewhere', port: 9000 })
+    const back = requestOf(1, { incarnationId: idOf(3), host: 'elsewhere', port: 9000 })
     const epoch = image.version + 1
-    expect(commit(image, registerNode(image, back)).nodes.get(1)).toMatchObject({ ...back, nodeEpoch: epoch, fenced: true })
+    expect(commit(image, registerNode(image, back)).nodes.get(1)).toMatchObject({
+      incarnationId: idOf(3),
+      host: 'elsewhere',
+      port: 9000,
+      nodeEpoch: epoch,
+      fenced: true,
+    })
   })
 
   it('refuses a node that comes with another data directory', () => {
     const image = clusterOf(1)
-    const wiped = nodeOf(1, { directoryId: idOf(4) })
+    const wiped = requestOf(1, { directoryId: idOf(4) })
     expect(() => registerNode(image, wiped)).toThrow(
       expect.objectContaining({ code: 'DATA_DIR_INVALID', message: expect.stringContaining(idOf(4)) }),
     )
@@ -58,7 +64,7 @@ describe('registerNode', () => {
     ['a role twice', { roles: ['broker', 'broker'] }],
   ]
   it.each(wrong)('refuses a node with %s', (_what, changes) => {
-    expect(() => registerNode(clusterOf(0), nodeOf(1, changes))).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST' }))
+    expect(() => registerNode(clusterOf(0), requestOf(1, changes))).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST' }))
   })
 })
 
@@ -66,16 +72,22 @@ describe('allocateProducerIds', () => {
   it('gives blocks that follow on each other', () => {
     let image = clusterOf(2)
     const blocks = [1, 2, 1].map((nodeId) => {
-      const decision = allocateProducerIds(image, nodeId)
+      const decision = allocateProducerIds(image, runOf(image, nodeId))
       image = commit(image, decision)
       return decision.response
     })
-    expect(blocks).toEqual([0, 1, 2].map((index) => ({ first: index * PRODUCER_ID_BLOCK, next: (index + 1) * PRODUCER_ID_BLOCK })))
+    expect(blocks).toEqual(
+      [0, 1, 2].map((index) => ({
+        error: undefined,
+        firstProducerId: index * PRODUCER_ID_BLOCK,
+        nextProducerId: (index + 1) * PRODUCER_ID_BLOCK,
+      })),
+    )
   })
 
   it('refuses a node it does not know, and ends before numbers do', () => {
-    expect(() => allocateProducerIds(clusterOf(1), 2)).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST' }))
-    expect(() => allocateProducerIds({ ...clusterOf(1), nextProducerId: Number.MAX_SAFE_INTEGER - 5 }, 1)).toThrow(
+    expect(() => allocateProducerIds(clusterOf(1), runOf(clusterOf(1), 2))).toThrow(expect.objectContaining({ code: 'FENCED_NODE_EPOCH' }))
+    expect(() => allocateProducerIds({ ...clusterOf(1), nextProducerId: Number.MAX_SAFE_INTEGER - 5 }, runOf(clusterOf(1)))).toThrow(
       expect.objectContaining({ code: 'LIMIT_EXCEEDED' }),
     )
   })

@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Controller, openController } from '../../controller/controller.ts'
-import { MemoryStore } from '../../controller/memory-store.ts'
+import type { Controller } from '../../controller/controller.ts'
+import { MemoryStore } from './memory-store.ts'
 import { applyBatch } from '../../controller/metadata/apply.ts'
 import { EMPTY_IMAGE, type MetadataDelta, type MetadataImage, type TopicMetadata } from '../../controller/metadata/image.ts'
 import { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { invariant } from '../../runtime/invariant.ts'
-import { nodeOf, partsOf } from './fixtures.ts'
+import { openController, partsOf, requestOf, runOf } from './fixtures.ts'
 
 type Step = (controller: Controller) => Promise<unknown>
 
@@ -42,9 +42,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   fc.tuple(fc.integer({ min: 1, max: 3 }), fc.constantFrom('', 'rack1')).map(
     ([nodeId, rack]): Step =>
       (controller) =>
-        controller.registerNode(nodeOf(nodeId, { rack })),
+        controller.registerNode(requestOf(nodeId, { rack })),
   ),
-  fc.constant<Step>((controller) => controller.allocateProducerIds(1)),
+  fc.constant<Step>((controller) => controller.allocateProducerIds(runOf(controller.image))),
 )
 
 /** Keeps topics by the deltas alone, as a broker does. */
@@ -64,7 +64,7 @@ async function run(steps: readonly Step[]): Promise<{ store: MemoryStore; image:
   const controller = await openController({ store, ...partsOf() })
   const shadow = new Shadow()
   // What is thrown here fails the log, and with it the test.
-  controller.subscribe((image, delta) => {
+  controller.view.subscribe((image, delta) => {
     shadow.apply(delta)
     invariant(isDeepStrictEqual(shadow.topics, new Map(image.topics)), 'the deltas add up to the image')
     const partitionCount = [...image.topics.values()].reduce((sum, { partitions }) => sum + partitions.length, 0)

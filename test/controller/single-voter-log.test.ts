@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { LogFollower } from '../../controller/metadata-log.ts'
-import { MemoryStore } from '../../controller/memory-store.ts'
-import { BATCH_BYTES_MAX, openSingleVoterLog, PROPOSALS_MAX } from '../../controller/single-voter-log.ts'
+import { MemoryStore } from './memory-store.ts'
+import { BATCH_BYTES_MAX, openSingleVoterLog, PROPOSALS_MAX } from './single-voter-log.ts'
 import type { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { HeldStore } from './fixtures.ts'
 

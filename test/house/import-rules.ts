@@ -50,7 +50,7 @@ const NARROWINGS: readonly Narrowing[] = [
     unless: (entry) => entry.names.length > 0 && !entry.names.some((name) => name.startsWith('random')),
     why: 'random bytes come from random.bytes of the Runtime',
   },
-  { from: /^controller\/(?!level-store\.ts)/, to: /^level$/, why: 'only controller/level-store.ts knows the store' },
+  { from: /^controller\/(?!level-raft-store\.ts)/, to: /^level$/, why: 'only controller/level-raft-store.ts knows the store' },
   { from: /^broker\/operations\//, to: /^broker\/transport\//, why: 'an operation does not know who carries it' },
   {
     from: /^(?!runtime\/|test\/|testing\/|scripts\/|cli\/|broker\/server\.ts|client\/connect\.ts)/,

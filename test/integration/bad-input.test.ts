@@ -9,7 +9,7 @@ import { defaultNodeConfig, loadNodeConfig } from '../../broker/config.ts'
 import { startNode } from '../../broker/server.ts'
 import { type Tidemark, TidemarkError } from '../../client/index.ts'
 import { createGrpcTransport } from '../../client/grpc-transport.ts'
-import { MemoryStore } from '../../controller/memory-store.ts'
+import { MemoryRaftStore } from '../../controller/memory-raft-store.ts'
 import { BatchBuilder } from '../../protocol/batch-builder.ts'
 import { encodeProduceRequest, type ProduceResponseMessage } from '../../protocol/log-codec.ts'
 import { nodeClock, nodeRuntime } from '../../runtime/node.ts'
@@ -215,7 +215,7 @@ describe('a full disk', () => {
   it('refuses writes with DISK_FULL, goes on reading, and recovers by itself', async () => {
     const files = new MemoryFiles()
     const config = defaultNodeConfig({ dataDir: '/data', listen: { host: '127.0.0.1', port: 0 }, limits: { diskMinFreeBytes: 0 } })
-    const full = await startNode(config, { ...nodeRuntime(), files }, { metadataStore: new MemoryStore() })
+    const full = await startNode(config, { ...nodeRuntime(), files }, { quorumStore: new MemoryRaftStore() })
     const { connect } = await import('../../client/index.ts')
     const client = await connect(`127.0.0.1:${full.port}`)
     try {

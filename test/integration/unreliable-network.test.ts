@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { defaultNodeConfig } from '../../broker/config.ts'
-import { memoryMetadata, type RunningNode, startNode } from '../../broker/server.ts'
+import { memoryQuorum, type RunningNode, startNode } from '../../broker/server.ts'
 import { connect, type Receipt, type Tidemark } from '../../client/index.ts'
 import { freePort } from '../../scripts/node-process.ts'
 import { nodeRuntime } from '../../runtime/node.ts'
@@ -10,7 +10,7 @@ import { TcpProxy } from './tcp-proxy.ts'
 /** A node in memory that tells its clients to come through a proxy. */
 class ProxiedNode {
   readonly #files = new MemoryFiles()
-  readonly #metadata = memoryMetadata()
+  readonly #metadata = memoryQuorum()
   readonly #limits: Record<string, number>
   readonly proxy: TcpProxy
   #node: RunningNode | undefined
@@ -33,7 +33,7 @@ class ProxiedNode {
       advertise: { host: '127.0.0.1', port: this.proxy.port },
       limits: { diskMinFreeBytes: 0, ...this.#limits },
     })
-    this.#node = await startNode(config, { ...nodeRuntime(), files: this.#files }, { metadataStore: this.#metadata })
+    this.#node = await startNode(config, { ...nodeRuntime(), files: this.#files }, { quorumStore: this.#metadata })
     this.proxy.targetPort = this.#node.port
   }
 

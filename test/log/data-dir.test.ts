@@ -21,28 +21,43 @@ import {
   TOPIC_ID,
 } from './support.ts'
 
-const WANTED = { clusterId: 'CCCCCCCCCCCCCCCCCCCCCC', nodeId: 1 }
+const CLUSTER = 'CCCCCCCCCCCCCCCCCCCCCC'
 
 describe('a data directory', () => {
-  it('is new without an identity, and keeps the one it is given', async () => {
+  it('is new without an identity, and keeps the one it is given and the cluster it joins', async () => {
     const world = createWorld()
     const dir = await openDir(world)
     expect([dir.identity, dir.wasCleanShutdown]).toEqual([undefined, false])
-    const identity = await dir.writeIdentity(WANTED)
-    expect(identity).toEqual({ ...WANTED, directoryId: expect.stringMatching(/^[\w-]{22}$/) })
+    const claimed = await dir.claim(1)
+    expect(claimed).toEqual({ clusterId: '', nodeId: 1, directoryId: expect.stringMatching(/^[\w-]{22}$/) })
     const again = await openDir(crashed(world))
-    expect(again.identity).toEqual(identity)
-    expect(await again.writeIdentity(WANTED)).toEqual(identity)
+    expect(await again.claim(1)).toEqual(claimed)
+    await again.joinCluster(CLUSTER)
+    const joined = await openDir(crashed(world))
+    expect(joined.identity).toEqual({ ...claimed, clusterId: expect.stringMatching(/^(CCCCCCCCCCCCCCCCCCCCCC)?$/) })
+    await joined.claim(1)
+    await joined.joinCluster(CLUSTER)
+    expect(joined.identity).toEqual({ ...claimed, clusterId: CLUSTER })
   })
 
-  it('refuses the identity of another node or cluster', async () => {
+  it('refuses another node and another cluster', async () => {
     const dir = await openDir(createWorld())
-    await dir.writeIdentity(WANTED)
-    await expect(dir.writeIdentity({ ...WANTED, nodeId: 2 })).rejects.toMatchObject({
-      code: 'DATA_DIR_INVALID',
-      message: expect.stringContaining('node 1'),
-    })
-    await expect(dir.writeIdentity({ ...WANTED, clusterId: 'DDDDDDDDDDDDDDDDDDDDDD' })).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await dir.claim(1)
+    await dir.joinCluster(CLUSTER)
+    await expect(dir.claim(2)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID', message: expect.stringContaining('node 1') })
+    await expect(dir.joinCluster('DDDDDDDDDDDDDDDDDDDDDD')).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+  })
+
+  it('says under which node epoch it was closed cleanly, and nothing after a crash', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    await dir.claim(1)
+    dir.setNodeEpoch(42)
+    await dir.close()
+    const again = await openDir(world)
+    expect([again.wasCleanShutdown, again.cleanShutdownEpoch]).toEqual([true, 42])
+    const afterCrash = await openDir(crashed(world))
+    expect([afterCrash.wasCleanShutdown, afterCrash.cleanShutdownEpoch]).toEqual([false, 0])
   })
 
   it.each(['garbage', '{"version":2}', '{"version":1,"clusterId":"x"}', ''])('refuses a damaged identity: %j', async (content) => {

@@ -7,17 +7,18 @@ import { createTopics, deleteTopics, describeCluster, describeTopics, growTopics
 import { unary } from './status.ts'
 
 export function createClusterService(broker: Broker): ClusterServer {
+  const version = (): number => broker.view.image.version
   return {
     describeCluster: unary(async () => {
       broker.checkServing()
       return describeCluster(broker)
     }),
     describeTopics: unary((request, { signal }) => describeTopics(broker, request, signal)),
-    createTopics: unary((request) => createTopics(broker, request)),
-    deleteTopics: unary((request) => deleteTopics(broker, request)),
-    growTopics: unary((request) => growTopics(broker, request)),
+    createTopics: unary((request, context) => createTopics(broker, request, context), version),
+    deleteTopics: unary((request, context) => deleteTopics(broker, request, context), version),
+    growTopics: unary((request, context) => growTopics(broker, request, context), version),
     describeConfigs: unary(async (request) => describeConfigs(broker, request)),
-    alterConfigs: unary((request) => alterConfigs(broker, request)),
+    alterConfigs: unary((request, context) => alterConfigs(broker, request, context), version),
     initProducer: unary(async () => {
       broker.checkServing()
       return { producerId: await broker.producerIds.take(), producerEpoch: 0 }

@@ -2,15 +2,29 @@
 import { HealthService } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import { ClusterService } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import { logService } from '../../../protocol/log-codec.ts'
+import { ControllerService } from '../../../protocol/gen/tidemark/v1/controller.ts'
+import { QuorumService } from '../../../protocol/gen/tidemark/v1/quorum.ts'
 import type { Broker } from '../../broker.ts'
 import type { Limits } from '../../config.ts'
+import type { ControllerNode } from '../../controller-node.ts'
 import { createClusterService } from './cluster-service.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
 import { createHealthService } from './health-service.ts'
+import { createControllerService } from './controller-service.ts'
 import { createLogService } from './log-service.ts'
+import { createQuorumService } from './quorum-service.ts'
 
 export function openGrpcServer(limits: Limits): GrpcServer {
   return createGrpcServer(limits)
+}
+
+/** Serves the other nodes: from the start, because a quorum must come together before anything else can. */
+export function addNodeServices({ server }: GrpcServer, node: () => ControllerNode | undefined): void {
+  server.addService(
+    QuorumService,
+    createQuorumService(() => node()?.log.receiver),
+  )
+  server.addService(ControllerService, createControllerService(node))
 }
 
 /** Serves the broker; until then every call is answered with UNIMPLEMENTED. */

@@ -1,5 +1,6 @@
 /** Errors of a whole call as gRPC statuses, with the machine-readable detail in a binary trailer. */
 import * as grpc from '@grpc/grpc-js'
+import { FORWARDED_HEADER, VERSION_TRAILER } from '../../../controller/peer-channels.ts'
 import { encodeErrorDetail, ERROR_TRAILER } from '../../../protocol/error-wire.ts'
 import { ERRORS, TidemarkError } from '../../../protocol/errors.ts'
 
@@ -19,16 +20,29 @@ export interface CallContext {
   readonly peer: string
   /** Aborted when the caller gave up or vanished. */
   readonly signal: AbortSignal
+  /** Another node passes it on: it is answered here or not at all. */
+  readonly isForwarded: boolean
 }
 
 /** A unary handler in the form grpc-js wants, from an async function: rejections become statuses. */
-export function unary<Request, Response>(handle: UnaryHandler<Request, Response>): grpc.handleUnaryCall<Request, Response> {
+export function unary<Request, Response>(
+  handle: UnaryHandler<Request, Response>,
+  /** Of the metadata with what the call changed: told to a node that passed it on. */
+  version?: () => number,
+): grpc.handleUnaryCall<Request, Response> {
   return (call, callback) => {
     const abort = new AbortController()
     call.on('cancelled', () => abort.abort())
-    handle(call.request, { peer: call.getPeer(), signal: abort.signal }).then(
-      (response) => callback(null, response),
+    const isForwarded = call.metadata.get(FORWARDED_HEADER).length > 0
+    handle(call.request, { peer: call.getPeer(), signal: abort.signal, isForwarded }).then(
+      (response) => callback(null, response, isForwarded && version !== undefined ? versionTrailer(version()) : undefined),
       (error: unknown) => callback(statusOf(error)),
     )
   }
+}
+
+function versionTrailer(version: number): grpc.Metadata {
+  const metadata = new grpc.Metadata()
+  metadata.set(VERSION_TRAILER, String(version))
+  return metadata
 }

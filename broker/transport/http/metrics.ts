@@ -103,7 +103,7 @@ const SAMPLES: readonly Sample[] = [
     name: 'tidemark_metadata_version',
     help: 'Version of the metadata this node has applied',
     type: 'gauge',
-    read: (broker) => broker.controller.image.version,
+    read: (broker) => broker.view.image.version,
   },
   {
     name: 'tidemark_storage_syncs_total',

@@ -80,8 +80,13 @@ export interface QuorumMessage {
   entries: QuorumEntry[];
   reject: boolean;
   rejectHint: number;
-  snapshot: QuorumSnapshot | undefined;
+  /**
+   * A piece of an encoded QuorumSnapshot. One that is larger than a piece comes as messages one after the other that are alike but for
+   * this field, until snapshot_bytes of it have come.
+   */
+  snapshot: Buffer;
   context: string;
+  snapshotBytes: number;
 }
 
 /** One entry of the Raft log. */
@@ -168,8 +173,9 @@ function createBaseQuorumMessage(): QuorumMessage {
     entries: [],
     reject: false,
     rejectHint: 0,
-    snapshot: undefined,
+    snapshot: Buffer.alloc(0),
     context: "",
+    snapshotBytes: 0,
   };
 }
 
@@ -211,11 +217,14 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     if (message.rejectHint !== 0) {
       writer.uint32(96).uint64(message.rejectHint);
     }
-    if (message.snapshot !== undefined) {
-      QuorumSnapshot.encode(message.snapshot, writer.uint32(106).fork()).join();
+    if (message.snapshot.length !== 0) {
+      writer.uint32(106).bytes(message.snapshot);
     }
     if (message.context !== "") {
       writer.uint32(114).string(message.context);
+    }
+    if (message.snapshotBytes !== 0) {
+      writer.uint32(120).uint64(message.snapshotBytes);
     }
     return writer;
   },
@@ -334,7 +343,7 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
               break;
             }
 
-            message.snapshot = QuorumSnapshot.decode(reader, reader.uint32());
+            message.snapshot = Buffer.from(reader.bytes());
             continue;
           }
           case 14: {
@@ -343,6 +352,14 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
             }
 
             message.context = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.snapshotBytes = longToNumber(reader.uint64());
             continue;
           }
         }
@@ -374,10 +391,9 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     message.entries = object.entries?.map((e) => QuorumEntry.fromPartial(e)) || [];
     message.reject = object.reject ?? false;
     message.rejectHint = object.rejectHint ?? 0;
-    message.snapshot = (object.snapshot !== undefined && object.snapshot !== null)
-      ? QuorumSnapshot.fromPartial(object.snapshot)
-      : undefined;
+    message.snapshot = object.snapshot ?? Buffer.alloc(0);
     message.context = object.context ?? "";
+    message.snapshotBytes = object.snapshotBytes ?? 0;
     return message;
   },
 };

@@ -1,5 +1,5 @@
 /** Small files that are replaced as a whole: after a crash there is the old one or the new one. */
-import type { FileHandle, Files } from '../runtime/runtime.ts'
+import type { FileHandle, Files } from './runtime.ts'
 
 const TEMPORARY_SUFFIX = '.tmp'
 

@@ -1,13 +1,12 @@
 /**
- * A metadata log whose quorum is this node alone: committed is what the store has made durable.
+ * A metadata log that is always active: committed is what its store has written. Lets tests hold a write back, or fail it.
  *
- * Proposals that come while a write runs share the next one. The batches stay in memory, so that a follower can
- * start anywhere; how many there may be is bounded by snapshots, once there are any.
+ * Proposals that come while a write runs share the next one.
  */
-import { TidemarkError } from '../protocol/errors.ts'
-import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
-import { createDeferred, type Deferred } from '../runtime/deferred.ts'
-import type { Leadership, LogFollower, MetadataLog, Unfollow } from './metadata-log.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import { MetadataBatch } from '../../protocol/gen/tidemark/v1/metadata.ts'
+import { createDeferred, type Deferred } from '../../runtime/deferred.ts'
+import type { Leadership, LogFollower, MetadataLog, Unfollow } from '../../controller/metadata-log.ts'
 import type { MetadataStore } from './metadata-store.ts'
 
 /** One batch. The largest we make, a topic of 10,000 partitions, has under 2 MiB. */
@@ -85,6 +84,10 @@ class SingleVoterLog implements MetadataLog {
 
   onLeadership(): Unfollow {
     return () => {}
+  }
+
+  notController(): TidemarkError {
+    return new TidemarkError('NOT_CONTROLLER')
   }
 
   async readBarrier(): Promise<void> {

@@ -1,5 +1,5 @@
 /** A `MetadataStore` that lasts as long as the object: for nodes in memory. Closing keeps the entries, so that a node can be started on it again. */
-import { invariant } from '../runtime/invariant.ts'
+import { invariant } from '../../runtime/invariant.ts'
 import type { MetadataStore } from './metadata-store.ts'
 
 export class MemoryStore implements MetadataStore {

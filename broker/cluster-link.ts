@@ -1,0 +1,231 @@
+/**
+ * How a node hangs together with the others: what it knows of the cluster, whom it asks, its own controller if it has that
+ * role, and its membership. `server.ts` walks it through its life: open, join, enter, leave, close.
+ */
+import { ActiveController } from '../controller/active-controller.ts'
+import { MetadataObserver } from '../controller/metadata-observer.ts'
+import { MetadataView } from '../controller/metadata-view.ts'
+import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
+import type { RaftStore } from '../controller/raft-store.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { ControllerService, type VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
+import { encodeUuid } from '../protocol/ids.ts'
+import { VERSION } from '../protocol/version.ts'
+import { createDeferred, type Deferred } from '../runtime/deferred.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import type { NodeConfig } from './config.ts'
+import { type ControllerNode, openControllerNode } from './controller-node.ts'
+import { Membership } from './membership.ts'
+
+const ASK_TIMEOUT_MS = 3000
+const RETRY_MS = 200
+
+/** Of the time a node has to stop, the part in which others take over what it leads. */
+const HANDOVER_PART = 0.5
+
+export interface DirectoryIdentity {
+  readonly clusterId: string
+  readonly directoryId: string
+}
+
+export class ClusterLink {
+  readonly view: MetadataView
+  readonly controller: ActiveController
+  readonly #config: NodeConfig
+  readonly #runtime: Runtime
+  readonly #identity: DirectoryIdentity
+  readonly #failed: Deferred<Error> = createDeferred<Error>()
+  #controllerNode: ControllerNode | undefined
+  #observer: MetadataObserver | undefined
+  #membership: Membership | undefined
+  #channels: Promise<PeerChannels> | undefined
+  #isClosed = false
+
+  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity) {
+    this.#config = config
+    this.#runtime = runtime
+    this.#identity = identity
+    this.view = new MetadataView(runtime.timers)
+    this.controller = new ActiveController({
+      local: () => this.#controllerNode?.controller,
+      view: this.view,
+      channels: () => this.#loadChannels(),
+      leader: () => this.#addressOf(this.controllerId),
+      contacts: () => this.#contacts(),
+    })
+  }
+
+  get controllerNode(): ControllerNode | undefined {
+    return this.#controllerNode
+  }
+
+  /** The active controller, as far as this node knows; -1: none. */
+  get controllerId(): number {
+    return this.#controllerNode?.log.leadership.leaderId ?? this.#observer?.controllerId ?? -1
+  }
+
+  get nodeEpoch(): number {
+    return this.#membership?.nodeEpoch ?? 0
+  }
+
+  get isFenced(): boolean {
+    return this.#membership?.isFenced ?? true
+  }
+
+  /** Resolves, with the reason, when the node has lost the cluster for good. */
+  get failed(): Promise<Error> {
+    return this.#failed.promise
+  }
+
+  /** Opens the node's controller, or begins to follow others. */
+  async open(openStore: () => Promise<RaftStore>): Promise<void> {
+    const { roles, join, voters, nodeId } = this.#config
+    if (!roles.includes('controller')) {
+      const contacts = join.length > 0 ? join : voters
+      const { clusterId } = this.#identity
+      const observer = new MetadataObserver({
+        runtime: this.#runtime,
+        nodeId,
+        view: this.view,
+        channels: () => this.#loadChannels(),
+        contacts,
+        clusterId,
+      })
+      this.#observer = observer
+      void observer.failed.then((error) => this.#failed.resolve(error))
+      return
+    }
+    const contacts = join.length > 0 ? await this.#askForVoters() : []
+    this.#controllerNode = await openControllerNode({
+      config: this.#config,
+      runtime: this.#runtime,
+      view: this.view,
+      directoryId: this.#identity.directoryId,
+      clusterId: () => this.view.image.clusterId || this.#identity.clusterId,
+      store: await openStore(),
+      channels: () => this.#loadChannels(),
+      addressOf: (id) => this.#registeredAddress(id),
+      contacts,
+      address: this.#ownAddress(this.#config.listen),
+    })
+    void this.#controllerNode.log.failed.then((error) => this.#failed.resolve(error))
+    this.#controllerNode.log.start()
+  }
+
+  /** Finds the cluster and registers with it. Resolves once this node has applied its own registration. */
+  async join(node: {
+    readonly host: string
+    readonly port: number
+    readonly cleanShutdownEpoch: number
+    readonly wantFence: () => boolean
+  }): Promise<void> {
+    const { nodeId, rack, roles, heartbeatIntervalMs } = this.#config
+    const membership = new Membership({
+      runtime: this.#runtime,
+      controller: this.controller,
+      view: this.view,
+      heartbeatIntervalMs,
+      wantFence: node.wantFence,
+      registration: {
+        nodeId,
+        incarnationId: encodeUuid(this.#runtime.random.bytes(16)),
+        directoryId: this.#identity.directoryId,
+        ...this.#ownAddress(node),
+        rack,
+        version: VERSION,
+        roles: [...roles],
+        cleanShutdownEpoch: node.cleanShutdownEpoch,
+      },
+    })
+    this.#membership = membership
+    await this.#orFailure(this.#whenNamed())
+    await this.#orFailure(membership.register())
+    void membership.failed.then((error) => this.#failed.resolve(error))
+  }
+
+  /** Resolves once the node may lead partitions. */
+  async enter(): Promise<void> {
+    this.#membership?.start()
+    await this.#orFailure(this.#membership?.whenUnfenced())
+  }
+
+  /** Moves leaderships away, where there is someone to take them. */
+  async leave(): Promise<void> {
+    const others = [...this.view.image.nodes.values()].filter(({ nodeId, fenced }) => nodeId !== this.#config.nodeId && !fenced)
+    if (others.length > 0) await this.#membership?.shutDown(this.#config.shutdownTimeoutMs * HANDOVER_PART)
+    const log = this.#controllerNode?.log
+    const successor = log?.status.confState.voters.find((id) => id !== this.#config.nodeId && others.some(({ nodeId }) => nodeId === id))
+    if (log?.leadership.isActive && successor !== undefined) await log.handOver(successor)
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.view.close()
+    await this.#membership?.close()
+    await this.#observer?.close()
+    await this.#controllerNode?.controller.close()
+    const channels = await this.#channels
+    channels?.close()
+  }
+
+  /** The metadata says which cluster this is. */
+  async #whenNamed(): Promise<void> {
+    while (!this.#isClosed && this.view.image.clusterId === '') await this.view.waitForVersion(this.view.image.version, { timeoutMs: 1000 })
+  }
+
+  async #orFailure(work: Promise<void> | undefined): Promise<void> {
+    const failure = this.#failed.promise.then((error) => {
+      throw error
+    })
+    await Promise.race([work, failure])
+    if (this.#isClosed) throw new TidemarkError('SHUTTING_DOWN')
+  }
+
+  /** Asks the nodes of a running cluster who its controllers are, until one answers. */
+  async #askForVoters(): Promise<readonly VoterDescription[]> {
+    const channels = await this.#loadChannels()
+    const request = { clusterId: this.#identity.clusterId, nodeId: this.#config.nodeId, fromOffset: 0, maxWaitMs: 0 }
+    for (let attempt = 0; !this.#isClosed; attempt++) {
+      const address = this.#config.join[attempt % this.#config.join.length] as PeerAddress
+      try {
+        const { response } = await channels.call(address, ControllerService.fetchMetadata, request, { timeoutMs: ASK_TIMEOUT_MS })
+        return response.voters
+      } catch (error) {
+        const known = TidemarkError.from(error)
+        if (known.code === 'INCONSISTENT_CLUSTER_ID') throw known
+        this.#runtime.log.info('cluster.unreached', { address: `${address.host}:${address.port}`, error: known.message })
+        await new Promise<void>((resolve) => this.#runtime.timers.after(RETRY_MS, resolve))
+      }
+    }
+    throw new TidemarkError('SHUTTING_DOWN')
+  }
+
+  #contacts(): readonly PeerAddress[] {
+    const members = this.#controllerNode?.log
+    const known = members === undefined ? (this.#observer?.contacts ?? []) : members.members.describe(members.status.confState.voters)
+    return known
+      .map((contact) => ('nodeId' in contact ? (this.#registeredAddress(contact.nodeId as number) ?? contact) : contact))
+      .filter(({ host }) => host !== '')
+  }
+
+  #addressOf(nodeId: number): PeerAddress | undefined {
+    if (nodeId < 0 || nodeId === this.#config.nodeId) return undefined
+    const voter = this.#controllerNode?.log.members.get(nodeId) ?? this.#observer?.voters.find((known) => known.nodeId === nodeId)
+    return this.#registeredAddress(nodeId) ?? voter
+  }
+
+  #registeredAddress(nodeId: number): PeerAddress | undefined {
+    const node = this.view.image.nodes.get(nodeId)
+    return node && { host: node.host, port: node.port }
+  }
+
+  #ownAddress(listening: PeerAddress): PeerAddress {
+    const { host, port } = this.#config.advertise ?? listening
+    return { host, port }
+  }
+
+  #loadChannels(): Promise<PeerChannels> {
+    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock))
+    return this.#channels
+  }
+}

@@ -1,0 +1,148 @@
+/** THE table of the settings of a node: `config describe`, `docs/configuration.md` and validation come from it. */
+import { duration, integer, type NodeSetting, size } from './setting-values.ts'
+
+const GIB = 1024 ** 3
+const DAY_MS = 86_400_000
+
+export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
+  listen: {
+    type: { kind: 'address' },
+    defaultText: '127.0.0.1:9092',
+    text: 'The address and port for everything: gRPC and HTTP. Port 0 takes any free one.',
+  },
+  advertise: {
+    type: { kind: 'address', optional: true },
+    defaultText: '',
+    text: 'The address clients are told to dial. Empty: the one listened on.',
+  },
+  data_dir: { type: { kind: 'string' }, defaultText: './tidemark-data', text: 'Where everything is stored. One process at a time.' },
+  node_id: { type: integer(0, 2 ** 31 - 1), defaultText: '1', text: 'The number of this node, unique in the cluster.' },
+  rack: { type: { kind: 'string' }, defaultText: '', text: 'Where the node stands; replicas are spread over racks.' },
+  roles: { type: { kind: 'roles' }, defaultText: 'broker,controller', text: 'What the node does: broker, controller or both.' },
+  insecure: { type: { kind: 'boolean' }, defaultText: 'false', text: 'Allows listening beyond this machine without authentication.' },
+  auto_create_topics: {
+    type: { kind: 'boolean' },
+    defaultText: 'false',
+    text: 'Whether a topic that is asked for and does not exist is created with the defaults.',
+  },
+  default_partitions: { type: integer(1, 10_000), defaultText: '1', text: 'Partitions of a topic whose creator does not say.' },
+  default_replicas: {
+    type: integer(0, 100),
+    defaultText: '0',
+    text: 'Replicas of a topic whose creator does not say. 0: 3 where three nodes are alive, else 1.',
+  },
+  retention_check: { type: duration(100, DAY_MS), defaultText: '30s', text: 'How often old segments are looked for.' },
+  shutdown_timeout: {
+    type: duration(100, 3_600_000),
+    defaultText: '30s',
+    text: 'How long stopping may take before the process ends anyway.',
+  },
+  log_level: {
+    type: { kind: 'choice', values: ['debug', 'info', 'warn', 'error', 'silent'] },
+    defaultText: 'info',
+    text: 'The least important messages that are logged.',
+  },
+  log_format: {
+    type: { kind: 'choice', values: ['auto', 'json', 'pretty'] },
+    defaultText: 'auto',
+    text: 'json: one object a line. pretty: for people. auto: pretty on a terminal.',
+  },
+  voters: {
+    type: { kind: 'voters' },
+    defaultText: '',
+    text: 'The controllers a new cluster begins with, the same list on each: `1@host:port,2@host:port,3@host:port`. Empty: this node alone. Not looked at once the node belongs to a quorum.',
+  },
+  join: {
+    type: { kind: 'addresses' },
+    defaultText: '',
+    text: 'Nodes of a running cluster that this one shall become part of, instead of beginning a new one.',
+  },
+  session_timeout: {
+    type: duration(100, 3_600_000),
+    defaultText: '6s',
+    text: 'How long a node may be silent before it is fenced: its leaderships go to others.',
+  },
+  heartbeat_interval: {
+    type: duration(10, 600_000),
+    defaultText: '1s',
+    text: 'How often a node tells the active controller that it is alive. Several times within the session.',
+  },
+  election_timeout: {
+    type: duration(50, 600_000),
+    defaultText: '1s',
+    text: 'How long controllers wait for their leader, up to twice as long by chance, before they elect another.',
+  },
+  election_heartbeat_interval: {
+    type: duration(5, 60_000),
+    defaultText: '100ms',
+    text: 'How often the leader of the controllers is heard. Several times within the election timeout.',
+  },
+  replica_lag_max: {
+    type: duration(100, 3_600_000),
+    defaultText: '10s',
+    text: 'How long a replica may be behind its leader before it does not count as in sync any more.',
+  },
+  'limits.connections': { type: integer(1, 1_000_000), defaultText: '10000', text: 'Open connections; more are refused.' },
+  'limits.streams_per_connection': { type: integer(1, 100_000), defaultText: '256', text: 'Calls at the same time on one connection.' },
+  'limits.requests_per_stream': {
+    type: integer(1, 100_000),
+    defaultText: '1024',
+    text: 'Requests of one stream in hand; beyond that the stream is not read.',
+  },
+  'limits.session_memory_mb': { type: integer(1, 65_536), defaultText: '128', text: 'Megabytes HTTP/2 may hold for one connection.' },
+  'limits.flow_control_window': {
+    type: size(64 * 1024, GIB),
+    defaultText: '8MiB',
+    text: 'Bytes a sender may have on the way, per stream and per connection.',
+  },
+  'limits.request_bytes': {
+    type: size(64 * 1024, GIB),
+    defaultText: '66MiB',
+    text: 'The largest request. A batch of the largest max.message.bytes has to fit.',
+  },
+  'limits.produce_inflight_bytes': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '128MiB',
+    text: 'Bytes of batches in hand, of the node. Beyond: BUSY.',
+  },
+  'limits.produce_inflight_bytes_per_connection': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '64MiB',
+    text: 'Bytes of batches in hand, of one connection. Beyond: BUSY.',
+  },
+  'limits.produce_inflight_bytes_per_partition': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '32MiB',
+    text: 'Bytes of batches in hand, of one partition. Beyond: BUSY.',
+  },
+  'limits.fetch_bytes': {
+    type: size(1024, GIB),
+    defaultText: '16MiB',
+    text: 'Bytes of batches in one answer, except that the first batch is always whole.',
+  },
+  'limits.fetch_max_wait': { type: duration(0, 3_600_000), defaultText: '5m', text: 'The longest a fetch may be parked.' },
+  'limits.fetch_parked': {
+    type: integer(1, 10_000_000),
+    defaultText: '100000',
+    text: 'Fetches parked at the same time; more are refused with BUSY.',
+  },
+  'limits.tail_cache': {
+    type: size(0, 64 * GIB),
+    defaultText: '64MiB',
+    text: 'Memory for the newest batches, which consumers at the tail read from.',
+  },
+  'limits.open_files': { type: integer(16, 1_000_000), defaultText: '4096', text: 'Segment and index files open at the same time.' },
+  'limits.disk_min_free': {
+    type: size(0, 1024 * GIB),
+    defaultText: '64MiB',
+    text: 'Free space below which writes are refused, so that metadata can always be written.',
+  },
+  'limits.handshake_timeout': {
+    type: duration(100, 600_000),
+    defaultText: '10s',
+    text: 'How long a new connection may take to say what it speaks.',
+  },
+  'limits.idle_timeout': { type: duration(1000, DAY_MS), defaultText: '10m', text: 'A connection without calls for this long is closed.' },
+  'limits.keepalive_interval': { type: duration(1000, DAY_MS), defaultText: '30s', text: 'How often a connection is tested with a ping.' },
+  'limits.keepalive_timeout': { type: duration(100, 600_000), defaultText: '10s', text: 'How long the answer to that ping may take.' },
+}

@@ -1,0 +1,47 @@
+/** A `RaftStore` that lasts as long as the object: for nodes in memory, which may be started on it again. */
+import type { Entry, HardState, Snapshot } from './raft/messages.ts'
+import type { RaftChange, RaftState, RaftStore } from './raft-store.ts'
+
+export class MemoryRaftStore implements RaftStore {
+  #hardState: HardState = { term: 0, vote: 0, commit: 0 }
+  #snapshot: Snapshot | undefined
+  #entries: Entry[] = []
+  #compacted = { index: 0, term: 0 }
+  #directories: ReadonlyMap<number, string> = new Map()
+
+  async load(): Promise<RaftState> {
+    return {
+      hardState: this.#hardState,
+      snapshot: this.#snapshot,
+      entries: [...this.#entries],
+      compacted: this.#compacted,
+      directories: new Map(this.#directories),
+    }
+  }
+
+  async save({ hardState, entries, directories }: RaftChange): Promise<void> {
+    const [first] = entries
+    if (first !== undefined) this.#entries = [...this.#entries.filter(({ index }) => index < first.index), ...entries]
+    this.#hardState = hardState
+    this.#directories = new Map(directories)
+  }
+
+  async saveSnapshot(
+    snapshot: Snapshot,
+    { compactTo, isForeign }: { readonly compactTo: number; readonly isForeign: boolean },
+  ): Promise<void> {
+    this.#snapshot = snapshot
+    const last = this.#entries.find(({ index }) => index === compactTo)
+    if (isForeign) {
+      this.#entries = []
+      this.#compacted = { index: snapshot.meta.index, term: snapshot.meta.term }
+    } else if (last !== undefined) {
+      this.#entries = this.#entries.filter(({ index }) => index > compactTo)
+      this.#compacted = { index: compactTo, term: last.term }
+    }
+  }
+
+  async close(): Promise<void> {
+    // Nothing to let go of.
+  }
+}

@@ -1,0 +1,27 @@
+/** How messages get from one controller to another: what the log asks of the network. */
+import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
+import type { Message } from './raft/messages.ts'
+
+/** Who speaks: every message says so. */
+export interface QuorumSender {
+  /** Empty while the cluster has no name. */
+  readonly clusterId: string
+  readonly directoryId: string
+}
+
+export interface QuorumTransport {
+  /** Sends when it can: messages may be lost, those to one node are not reordered. Never waits, and keeps few. */
+  send(to: VoterDescription, message: Message, sender: QuorumSender): void
+  close(): Promise<void>
+}
+
+/** What a transport tells the log that opened it. */
+export interface QuorumReceiver {
+  /** Throws a `TidemarkError` when the sender is to be turned away. */
+  receive(message: Message, sender: QuorumSender): void
+  /** Something to `nodeId` was lost. `refusal`: the node turned us away. */
+  unreachable(nodeId: number, refusal?: Error): void
+  snapshotSent(nodeId: number, isDelivered: boolean): void
+}
+
+export type OpenQuorumTransport = (receiver: QuorumReceiver) => QuorumTransport

@@ -1,0 +1,277 @@
+/**
+ * Drives the Raft core of one controller.
+ *
+ * ```
+ * input ──> core ──ready──> send what may leave ─> write, synced ─> send what promised that ─> apply, deliver ─> advance
+ *  tick, message, proposal  └──────────────────────── again, until the core has nothing to do ───────────────────────┘
+ * ```
+ * One `Ready` at a time; inputs come in meanwhile. A write that fails ends the driver, and the node with it: what is on
+ * disk is not known any more, and nobody may vote by guess.
+ */
+import { TidemarkError } from '../protocol/errors.ts'
+import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
+import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
+import { QuorumSnapshot } from '../protocol/gen/tidemark/v1/quorum.ts'
+import { invariant } from '../runtime/invariant.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { Delivery } from './delivery.ts'
+import { decodeSnapshot } from './quorum-codec.ts'
+import type { QuorumMembers } from './quorum-members.ts'
+import type { OpenQuorumTransport, QuorumReceiver, QuorumSender, QuorumTransport } from './quorum-transport.ts'
+import type { Entry, Message } from './raft/messages.ts'
+import { RawNode, type Ready, type ReadState } from './raft/raw-node.ts'
+import type { MemoryStorage } from './raft/storage.ts'
+import type { RaftStore } from './raft-store.ts'
+
+/** Batches between two snapshots. */
+export const SNAPSHOT_EVERY = 5000
+
+/** Entries kept behind a snapshot, for followers that are a little behind. */
+const ENTRIES_KEPT = 1000
+
+const MiB = 1024 * 1024
+const LIMITS = {
+  maxMessageBytes: MiB,
+  maxCommittedBytes: 8 * MiB,
+  maxUncommittedBytes: 64 * MiB,
+  maxInflightMessages: 64,
+  maxInflightBytes: 16 * MiB,
+}
+
+export interface RaftDriverOptions {
+  readonly runtime: Pick<Runtime, 'timers' | 'random' | 'log'>
+  readonly nodeId: number
+  /** Of the disk that `store` is on. */
+  readonly directoryId: string
+  /** Of the cluster that the node belongs to; empty while it does not know. */
+  readonly clusterId: () => string
+  readonly store: RaftStore
+  readonly openTransport: OpenQuorumTransport
+  /** Those the cluster begins with, the same on each of them. Not looked at when the store has something. Empty: waits to be let in. */
+  readonly firstVoters: readonly VoterDescription[]
+  /** Where controllers of a running cluster are: for a node that waits to be let in, and must answer them. */
+  readonly contacts?: readonly VoterDescription[]
+  /** Where a node says it is reached: newer than what the quorum's entries say. */
+  readonly addressOf?: (nodeId: number) => { readonly host: string; readonly port: number } | undefined
+  /** Without a leader for this long, up to twice as long by chance, a voter asks for votes. */
+  readonly electionTimeoutMs: number
+  readonly heartbeatIntervalMs: number
+}
+
+/** What the driver tells its owner. */
+export interface RaftDriverEvents {
+  /** `offset`: of the newest batch delivered. */
+  applied(entry: Entry, offset: number): void
+  /** A `Ready` is done. `appliedIndex`: of the newest entry applied. */
+  advanced(readStates: readonly ReadState[], appliedIndex: number): void
+  /** It ended, and why. */
+  failedToGoOn(error: TidemarkError): void
+}
+
+export class RaftDriver implements QuorumReceiver {
+  readonly raw: RawNode
+  readonly members: QuorumMembers
+  readonly delivery: Delivery = new Delivery()
+  readonly #options: RaftDriverOptions
+  readonly #storage: MemoryStorage
+  readonly #transport: QuorumTransport
+  #events: RaftDriverEvents = { applied() {}, advanced() {}, failedToGoOn() {} }
+  #ticks: Timer | undefined
+  #appliedIndex = 0
+  #appliedTerm = 0
+  #working: Promise<void> | undefined
+  /** Why nothing is done any more. */
+  #end: TidemarkError | undefined
+
+  /** See `open-raft.ts`. */
+  constructor(options: RaftDriverOptions, storage: MemoryStorage, members: QuorumMembers) {
+    const { electionTimeoutMs, heartbeatIntervalMs, nodeId, runtime } = options
+    this.#options = options
+    this.#storage = storage
+    this.members = members
+    const { meta, data } = storage.snapshot()
+    this.raw = new RawNode({
+      ...LIMITS,
+      id: nodeId,
+      storage,
+      applied: meta.index,
+      electionTicks: Math.max(2, Math.round(electionTimeoutMs / heartbeatIntervalMs)),
+      heartbeatTicks: 1,
+      preVote: true,
+      checkQuorum: true,
+      random: () => runtime.random.float(),
+    })
+    if (meta.index > 0) this.#install(data)
+    this.#transport = options.openTransport(this)
+  }
+
+  get nodeId(): number {
+    return this.#options.nodeId
+  }
+
+  /** Term of the newest entry applied. */
+  get appliedTerm(): number {
+    return this.#appliedTerm
+  }
+
+  /** From here on time passes. */
+  start(events: RaftDriverEvents): void {
+    const { heartbeatIntervalMs, runtime } = this.#options
+    this.#events = events
+    this.#ticks = runtime.timers.every(heartbeatIntervalMs, () => this.input(() => this.raw.tick()))
+    this.#work()
+  }
+
+  /** Gives the core something to do. What `give` returns is returned; undefined once the driver has ended. */
+  input<Result>(give: () => Result): Result | undefined {
+    if (this.#end !== undefined) return undefined
+    try {
+      const result = give()
+      this.#work()
+      return result
+    } catch (error) {
+      // The core throws when its rules are broken: nothing it says can be relied on then.
+      this.#fail(error)
+      return undefined
+    }
+  }
+
+  receive(message: Message, { clusterId, directoryId }: QuorumSender): void {
+    const { nodeId } = this.#options
+    const ours = this.#options.clusterId()
+    if (clusterId !== '' && ours !== '' && clusterId !== ours)
+      throw new TidemarkError('INCONSISTENT_CLUSTER_ID', `node ${message.from} is of cluster ${clusterId}, node ${nodeId} of ${ours}`)
+    if (!this.members.admits(message.from, directoryId)) {
+      const known = this.members.directoryOf(message.from)
+      throw new TidemarkError(
+        'DATA_DIR_INVALID',
+        `controller ${message.from} votes with the data directory ${known} and comes with ${directoryId}; bring the old one back, or remove the node from the quorum and let it join again`,
+      )
+    }
+    if (message.to !== nodeId) throw new TidemarkError('INVALID_REQUEST', `a message for node ${message.to} reached node ${nodeId}`)
+    this.input(() => this.raw.step(message))
+  }
+
+  unreachable(nodeId: number, refusal?: Error): void {
+    if (refusal !== undefined) this.#options.runtime.log.warn('quorum.refused', { nodeId, error: refusal })
+    this.input(() => this.raw.reportUnreachable(nodeId))
+  }
+
+  snapshotSent(nodeId: number, isDelivered: boolean): void {
+    this.input(() => this.raw.reportSnapshot(nodeId, isDelivered))
+  }
+
+  async close(): Promise<void> {
+    this.#end ??= new TidemarkError('SHUTTING_DOWN', undefined, { outcome: 'failed' })
+    this.#ticks?.cancel()
+    await this.#working
+    await this.#transport.close()
+    await this.#options.store.close()
+  }
+
+  #work(): void {
+    if (this.#end !== undefined || !this.raw.hasReady()) return
+    this.#working ??= this.#drain().finally(() => {
+      this.#working = undefined
+      // What came in after the last look.
+      this.#work()
+    })
+  }
+
+  async #drain(): Promise<void> {
+    try {
+      while (this.#end === undefined && this.raw.hasReady()) {
+        await this.#take(this.raw.ready())
+        if (this.delivery.nextOffset - this.delivery.snapshotVersion >= SNAPSHOT_EVERY) await this.#snapshot()
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  async #take(ready: Ready): Promise<void> {
+    this.#send(ready.messages)
+    await this.#persist(ready)
+    this.#send(ready.messagesAfterPersist)
+    if (ready.snapshot !== undefined) this.#install(ready.snapshot.data)
+    let isMembershipNew = false
+    for (const entry of ready.committedEntries) isMembershipNew = this.#apply(entry) || isMembershipNew
+    this.raw.advance()
+    this.#events.advanced(ready.readStates, this.#appliedIndex)
+    // A new member must find itself in the snapshot it is sent.
+    if (isMembershipNew) await this.#snapshot()
+  }
+
+  async #persist({ hardState, entries, snapshot, mustSync }: Ready): Promise<void> {
+    const { store } = this.#options
+    const isPinNew = this.members.takeNews()
+    if (snapshot !== undefined) {
+      await store.saveSnapshot(snapshot, { compactTo: snapshot.meta.index, isForeign: true })
+      this.#storage.applySnapshot(snapshot)
+    }
+    const current = hardState ?? this.#storage.initialState().hardState
+    // The commit index alone need not be written: it is found out again.
+    if (mustSync || isPinNew) await store.save({ hardState: current, entries, directories: this.members.directories })
+    this.#storage.append(entries)
+    this.#storage.setHardState(current)
+  }
+
+  /** True when the members changed. */
+  #apply(entry: Entry): boolean {
+    invariant(entry.index === this.#appliedIndex + 1, `entry ${this.#appliedIndex + 1} is applied next, not ${entry.index}`)
+    this.#appliedIndex = entry.index
+    this.#appliedTerm = entry.term
+    if (entry.type === 'confChange') {
+      this.members.apply(entry.change)
+      this.raw.applyConfChange(entry.change)
+      this.#events.applied(entry, this.delivery.nextOffset - 1)
+      return true
+    }
+    // An empty one begins a term and is nobody's.
+    if (entry.data.length > 0) this.#events.applied(entry, this.delivery.deliver(MetadataBatch.decode(entry.data)))
+    return false
+  }
+
+  #install(data: Uint8Array): void {
+    const { index, term, voters, learners, metadata } = decodeSnapshot(data)
+    this.#appliedIndex = index
+    this.#appliedTerm = term
+    this.members.replaceAll([...voters, ...learners])
+    this.delivery.replace(metadata?.version ?? 0, () => metadataOf(data))
+  }
+
+  /** Replaces the entries up to what is applied, but for the newest, by a snapshot. */
+  async #snapshot(): Promise<void> {
+    const metadata = this.delivery.takeSnapshot()
+    const term = this.#storage.term(this.#appliedIndex)
+    if (metadata === undefined || term === undefined) return
+    const { confState } = this.raw.status()
+    const voters = this.members.describe(confState.voters)
+    const learners = this.members.describe(confState.learners)
+    const data = QuorumSnapshot.encode({ index: this.#appliedIndex, term, voters, learners, metadata }).finish()
+    const snapshot = this.#storage.createSnapshot(this.#appliedIndex, confState, data)
+    const compactTo = Math.max(this.#storage.firstIndex() - 1, this.#appliedIndex - ENTRIES_KEPT)
+    await this.#options.store.saveSnapshot(snapshot, { compactTo, isForeign: false })
+    this.#storage.compact(compactTo)
+    this.delivery.compact(metadata.version, () => metadataOf(data))
+  }
+
+  #send(messages: readonly Message[]): void {
+    const sender = { clusterId: this.#options.clusterId(), directoryId: this.#options.directoryId }
+    for (const message of messages) {
+      const to = this.members.get(message.to)
+      if (to !== undefined) this.#transport.send({ ...to, ...this.#options.addressOf?.(message.to) }, message, sender)
+    }
+  }
+
+  #fail(cause: unknown): void {
+    const message = `the metadata log failed: ${cause instanceof Error ? cause.message : String(cause)}`
+    this.#end ??= new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'failed' })
+    this.#ticks?.cancel()
+    this.#events.failedToGoOn(this.#end)
+  }
+}
+
+function metadataOf(data: Uint8Array): NonNullable<QuorumSnapshot['metadata']> {
+  return decodeSnapshot(data).metadata ?? { version: 0, records: [] }
+}

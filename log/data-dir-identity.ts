@@ -1,0 +1,58 @@
+/** Whose a data directory is, and how it was left: two small files. */
+import { TidemarkError } from '../protocol/errors.ts'
+import { isUuid } from '../protocol/ids.ts'
+import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
+import type { Files } from '../runtime/runtime.ts'
+import { jsonFile, parseJsonFile } from './data-dir-files.ts'
+
+const IDENTITY_FILE = 'meta.properties.json'
+const CLEAN_SHUTDOWN_FILE = 'clean-shutdown'
+const FORMAT_VERSION = 1
+
+export interface DataDirIdentity {
+  /** Empty until the node has been in a cluster. */
+  readonly clusterId: string
+  readonly nodeId: number
+  /** Made once; a wiped disk is another directory. */
+  readonly directoryId: string
+}
+
+/** Undefined in a new directory. Throws `DATA_DIR_INVALID`. */
+export async function readIdentity(files: Files, directory: string): Promise<DataDirIdentity | undefined> {
+  const path = `${directory}/${IDENTITY_FILE}`
+  const content = await readSmallFile(files, path)
+  if (content === undefined) return undefined
+  const { version, clusterId, nodeId, directoryId } = parseJsonFile(content, path)
+  if (version !== FORMAT_VERSION)
+    throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
+  const isSound =
+    typeof clusterId === 'string' &&
+    (clusterId === '' || isUuid(clusterId)) &&
+    typeof directoryId === 'string' &&
+    typeof nodeId === 'number'
+  if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
+  return { clusterId, nodeId, directoryId }
+}
+
+export async function writeIdentity(files: Files, directory: string, identity: DataDirIdentity): Promise<void> {
+  await writeFileAtomic(files, directory, IDENTITY_FILE, jsonFile({ version: FORMAT_VERSION, ...identity }))
+}
+
+/** How the directory was left, and takes the mark of it away: gone for certain before the first write, so that an unclean end never looks clean. */
+export async function takeCleanShutdown(
+  files: Files,
+  directory: string,
+): Promise<{ readonly wasClean: boolean; readonly nodeEpoch: number }> {
+  const path = `${directory}/${CLEAN_SHUTDOWN_FILE}`
+  const content = await readSmallFile(files, path)
+  await files.remove(path)
+  await files.syncDirectory(directory)
+  // A mark that cannot be read is of no epoch: as after an unclean stop, no replica passes for complete.
+  const epoch = /"nodeEpoch":(\d{1,15})\b/.exec(content?.toString('latin1') ?? '')?.[1]
+  return { wasClean: content !== undefined, nodeEpoch: Number(epoch ?? 0) }
+}
+
+/** Everything is on disk, and was the work of the node while it had `nodeEpoch`. */
+export async function markCleanShutdown(files: Files, directory: string, nodeEpoch: number): Promise<void> {
+  await writeFileAtomic(files, directory, CLEAN_SHUTDOWN_FILE, jsonFile({ version: FORMAT_VERSION, nodeEpoch }))
+}
