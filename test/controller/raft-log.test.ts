@@ -70,8 +70,10 @@ describe('a quorum of three', () => {
     hub.cut.add(cutOff)
     const lost = first.propose(batchOf('lost'))
     const barrier = first.readBarrier()
-    await expect(lost).rejects.toMatchObject({ code: 'NOT_CONTROLLER', outcome: 'indeterminate' })
-    await expect(barrier).rejects.toMatchObject({ code: 'NOT_CONTROLLER' })
+    await Promise.all([
+      expect(lost).rejects.toMatchObject({ code: 'NOT_CONTROLLER', outcome: 'indeterminate' }),
+      expect(barrier).rejects.toMatchObject({ code: 'NOT_CONTROLLER' }),
+    ])
     const second = await activeOf(logs.filter((log) => log !== first))
     await second.propose(batchOf('b'))
     await second.readBarrier()
