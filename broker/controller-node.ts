@@ -48,6 +48,7 @@ export async function openControllerNode(parts: ControllerNodeParts): Promise<Co
   })
   const controllerParts: ControllerParts = {
     runtime,
+    sessionTimeoutMs: config.sessionTimeoutMs,
     defaults: { partitions: config.defaultPartitions, replicas: config.defaultReplicas },
   }
   try {

@@ -25,6 +25,7 @@ const ATTEMPTS_MAX = 4
 const CALLS = {
   registerNode: ControllerService.registerNode,
   heartbeat: ControllerService.heartbeat,
+  alterPartitions: ControllerService.alterPartitions,
   allocateProducerIds: ControllerService.allocateProducerIds,
   createTopics: ClusterService.createTopics,
   deleteTopics: ClusterService.deleteTopics,

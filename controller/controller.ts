@@ -20,28 +20,38 @@ import type {
 import type {
   AllocateProducerIdsRequest,
   AllocateProducerIdsResponse,
+  AlterPartitionsRequest,
+  AlterPartitionsResponse,
   NodeHeartbeatRequest,
   NodeHeartbeatResponse,
   RegisterNodeRequest,
   RegisterNodeResponse,
 } from '../protocol/gen/tidemark/v1/controller.ts'
 import { encodeUuid } from '../protocol/ids.ts'
-import type { Runtime } from '../runtime/runtime.ts'
+import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { alterPartitions } from './metadata/alter-partitions.ts'
 import { applyBatch } from './metadata/apply.ts'
 import { alterConfigs } from './metadata/configs.ts'
 import type { Decision } from './metadata/decision.ts'
-import type { MetadataImage } from './metadata/image.ts'
+import type { MetadataImage, NodeMetadata } from './metadata/image.ts'
+import { fenceNodes } from './metadata/node-states.ts'
 import { heartbeat, nameCluster, registerNode } from './metadata/nodes.ts'
 import { allocateProducerIds } from './metadata/producer-ids.ts'
 import { type CreateContext, createTopics, deleteTopics, growTopics } from './metadata/topics.ts'
 import type { Leadership, MetadataLog, Unfollow } from './metadata-log.ts'
 import { MetadataView } from './metadata-view.ts'
+import { NodeSessions } from './node-sessions.ts'
 
 /** Requests that may wait their turn: at a few milliseconds each, the last one waits about a second. */
 export const REQUESTS_MAX = 256
 
+/** Sessions are looked at so often, as a part of their length. */
+const WATCH_PART = 0.1
+
 export interface ControllerParts {
-  readonly runtime: Pick<Runtime, 'timers' | 'random'>
+  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random'>
+  /** How long a node may be silent before it is fenced. */
+  readonly sessionTimeoutMs: number
   /** For topics that do not say. */
   readonly defaults: CreateContext['defaults']
 }
@@ -56,6 +66,10 @@ export class Controller {
   #last: Promise<unknown> = Promise.resolve()
   /** Requests decided or waiting. */
   #requestCount = 0
+  readonly #sessions: NodeSessions
+  readonly #watch: Timer
+  /** The version of the metadata in which a node that shuts down began to. */
+  readonly #retired = new Map<number, number>()
   #closing: Promise<void> | undefined
 
   /** Follows the log. Throws when this version does not understand what is there already. */
@@ -70,10 +84,15 @@ export class Controller {
         takeSnapshot: () => view.takeSnapshot(),
       }),
       log.onLeadership(({ isActive }) => {
-        // Should it be deposed meanwhile, the next one names the cluster.
-        if (isActive) this.bootstrap().catch(() => {})
+        if (isActive) this.#becomeActive()
       }),
+      view.subscribe((image, { changedNodes }) => this.#noteRetired(image, changedNodes)),
     ]
+    this.#sessions = new NodeSessions(parts.runtime.clock, parts.sessionTimeoutMs)
+    this.#watch = parts.runtime.timers.every(parts.sessionTimeoutMs * WATCH_PART, () => {
+      // Should it be deposed meanwhile, the next one fences.
+      this.#fenceExpired().catch(() => {})
+    })
   }
 
   get image(): MetadataImage {
@@ -111,18 +130,47 @@ export class Controller {
     return this.#decide((image) => alterConfigs(image, request))
   }
 
-  /** Throws `DATA_DIR_INVALID` when the node comes with another data directory than it had. */
+  /** Answered with the epoch of this run of the node. */
   registerNode(request: RegisterNodeRequest): Promise<RegisterNodeResponse> {
-    return this.#decide((image) => registerNode(image, request))
+    return this.#decide((image) => {
+      const decision = registerNode(image, request, (nodeId) => this.#sessions.isAlive(nodeId))
+      this.#sessions.heard(request.nodeId, decision.response.nodeEpoch, 0)
+      return decision
+    })
   }
 
-  heartbeat(request: NodeHeartbeatRequest): Promise<NodeHeartbeatResponse> {
-    return this.#decide((image) => heartbeat(image, request))
+  async heartbeat(request: NodeHeartbeatRequest): Promise<NodeHeartbeatResponse> {
+    const { nodeId, nodeEpoch, metadataVersion, wantShutdown } = request
+    await this.#decide((image) => {
+      const decision = heartbeat(image, request)
+      this.#sessions.heard(nodeId, nodeEpoch, metadataVersion)
+      return decision
+    })
+    const node = this.image.nodes.get(nodeId)
+    // Whoever still takes it for a leader would wait for it in vain.
+    const mayShutDown = wantShutdown && this.#sessions.othersReached(this.image, nodeId, this.#retiredAt(nodeId))
+    return { error: undefined, fenced: node?.fenced ?? true, mayShutDown }
+  }
+
+  /** Leaders change who is in sync. */
+  alterPartitions(request: AlterPartitionsRequest): Promise<AlterPartitionsResponse> {
+    return this.#decide((image) => alterPartitions(image, request))
   }
 
   /** Producer ids that nobody had before. */
   allocateProducerIds(request: AllocateProducerIdsRequest): Promise<AllocateProducerIdsResponse> {
     return this.#decide((image) => allocateProducerIds(image, request))
+  }
+
+  /** Fences nodes that were silent for a session. */
+  async #fenceExpired(): Promise<void> {
+    if (!this.#log.leadership.isActive || this.#closing !== undefined || this.#sessions.expired(this.image).length === 0) return
+    await this.#decide((image) => ({ records: fenceNodes(image, this.#sessions.expired(image)), response: undefined }))
+  }
+
+  /** The version of the metadata in which `nodeId` began to shut down; that of now while it has not. */
+  #retiredAt(nodeId: number): number {
+    return this.#retired.get(nodeId) ?? this.image.version
   }
 
   /** Finishes the request in hand, refuses those behind it, lets go of who waits. May be called more than once. */
@@ -132,12 +180,26 @@ export class Controller {
   }
 
   async #stop(): Promise<void> {
+    this.#watch.cancel()
     this.view.close()
     try {
       await this.#log.close()
     } finally {
       await this.#last
       for (const stop of this.#unfollow) stop()
+    }
+  }
+
+  #becomeActive(): void {
+    this.#sessions.restart(this.image)
+    // Should it be deposed meanwhile, the next one names the cluster.
+    this.bootstrap().catch(() => {})
+  }
+
+  #noteRetired({ version }: MetadataImage, changed: readonly NodeMetadata[]): void {
+    for (const { nodeId, shuttingDown } of changed) {
+      if (!shuttingDown) this.#retired.delete(nodeId)
+      else if (!this.#retired.has(nodeId)) this.#retired.set(nodeId, version)
     }
   }
 

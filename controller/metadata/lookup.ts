@@ -22,7 +22,9 @@ export function existingNode(image: MetadataImage, nodeId: number): NodeMetadata
   return node
 }
 
-/** Nodes that may hold replicas. */
+/** Nodes that may get replicas: alive, and to stay. */
 export function brokersOf(image: MetadataImage): NodeMetadata[] {
-  return [...image.nodes.values()].filter(({ roles }) => roles.includes('broker'))
+  return [...image.nodes.values()].filter(
+    ({ roles, fenced, shuttingDown, draining }) => roles.includes('broker') && !fenced && !shuttingDown && !draining,
+  )
 }

@@ -1,15 +1,11 @@
 /** The cluster itself and its nodes. Pure. */
 import { TidemarkError } from '../../protocol/errors.ts'
-import type {
-  NodeHeartbeatRequest,
-  NodeHeartbeatResponse,
-  RegisterNodeRequest,
-  RegisterNodeResponse,
-} from '../../protocol/gen/tidemark/v1/controller.ts'
+import type { NodeHeartbeatRequest, RegisterNodeRequest, RegisterNodeResponse } from '../../protocol/gen/tidemark/v1/controller.ts'
 import type { RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { isUuid } from '../../protocol/ids.ts'
 import type { Decision } from './decision.ts'
 import type { MetadataImage, NodeMetadata } from './image.ts'
+import { heartbeatRecords, replaceRun } from './node-states.ts'
 
 /** What this version writes and understands; a node that knows less refuses to go on. */
 export const FEATURE_LEVEL = 1
@@ -38,41 +34,38 @@ export function checkFeatureLevel(image: MetadataImage): void {
 }
 
 /**
- * A node came up. Its data directory may not be another than the one it had: the records it answered for
- * are not there, and nobody must take the empty logs for them.
+ * A node came up: fenced, until it has applied its own registration. Two processes cannot hold one data directory, so one that comes with
+ * the directory of the node is the node, and whoever was it before is not any more. One that comes with another directory
+ * is the node with another disk: the copies it had are not there, and are not taken for complete again before they were
+ * fetched. Throws `DUPLICATE_NODE` while the other disk's process may be alive, and `DATA_DIR_INVALID` when records would be lost with it.
  */
-export function registerNode(image: MetadataImage, request: RegisterNodeRequest): Decision<RegisterNodeResponse> {
+export function registerNode(
+  image: MetadataImage,
+  request: RegisterNodeRequest,
+  isAlive: (nodeId: number) => boolean,
+): Decision<RegisterNodeResponse> {
   const { clusterId, cleanShutdownEpoch: _epoch, ...registration } = request
   checkRegistration(registration)
   checkCluster(image, clusterId)
   const before = image.nodes.get(registration.nodeId)
-  if (before !== undefined && before.directoryId !== registration.directoryId) {
+  if (before !== undefined && before.directoryId !== registration.directoryId && !before.fenced && isAlive(before.nodeId))
     throw new TidemarkError(
-      'DATA_DIR_INVALID',
-      `node ${before.nodeId} had the data directory ${before.directoryId} and comes with ${registration.directoryId}; bring the old one back, or start with another node id`,
+      'DUPLICATE_NODE',
+      `node ${before.nodeId} is alive with the data directory ${before.directoryId}, and another comes with ${registration.directoryId}`,
+      { retryAfterMs: 500 },
     )
-  }
   const node = { ...registration, nodeEpoch: image.version + 1 }
   return {
-    records: [{ record: { $case: 'registerNode', value: node } }],
+    records: [...(before === undefined ? [] : replaceRun(image, before, request)), { record: { $case: 'registerNode', value: node } }],
     response: { error: undefined, clusterId: image.clusterId, nodeEpoch: node.nodeEpoch },
   }
 }
 
-/** A sign of life. A node that has applied its own registration, and wants to, may lead and follow partitions. */
-export function heartbeat(image: MetadataImage, request: NodeHeartbeatRequest): Decision<NodeHeartbeatResponse> {
-  const { clusterId, nodeId, nodeEpoch, metadataVersion, wantFence, wantShutdown } = request
-  checkCluster(image, clusterId)
-  const node = existingRun(image, nodeId, nodeEpoch)
-  const fenced = wantFence || (node.fenced && metadataVersion < nodeEpoch)
-  const { draining } = node
-  const isChanged = fenced !== node.fenced || wantShutdown !== node.shuttingDown
-  return {
-    records: isChanged
-      ? [{ record: { $case: 'nodeState', value: { nodeId, nodeEpoch, fenced, shuttingDown: wantShutdown, draining } } }]
-      : [],
-    response: { error: undefined, fenced, mayShutDown: wantShutdown },
-  }
+/** A sign of life. `mayShutDown` is the caller's to say: it knows how far the other nodes are. */
+export function heartbeat(image: MetadataImage, request: NodeHeartbeatRequest): Decision<void> {
+  checkCluster(image, request.clusterId)
+  const node = existingRun(image, request.nodeId, request.nodeEpoch)
+  return { records: heartbeatRecords(image, node, request), response: undefined }
 }
 
 /** The node, if it is registered with this very epoch. Throws `FENCED_NODE_EPOCH`. */

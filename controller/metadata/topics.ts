@@ -101,7 +101,7 @@ class Plan {
     if (replicas > this.#brokers.length) {
       throw new TidemarkError(
         'INVALID_REPLICATION_FACTOR',
-        `${replicas} replicas need as many nodes, the cluster has ${this.#brokers.length}`,
+        `${replicas} replicas need as many nodes, ${this.#brokers.length} are alive and may get some`,
       )
     }
   }
@@ -139,12 +139,19 @@ function createTopic(plan: Plan, wanted: CreateTopic, context: CreateContext): C
   const replicas = wanted.replicas || context.defaults.replicas || plan.usualReplicas
   plan.checkPartitions(partitions, partitions)
   plan.checkReplicas(replicas)
-  checkTopicConfig(wanted.configs, replicas)
+  const configs = withMinIsr(wanted.configs, replicas)
+  checkTopicConfig(configs, replicas)
   const topicId = context.newTopicId()
   plan.records.push({ record: { $case: 'topic', value: { name: wanted.name, topicId, internal: false } } })
-  plan.records.push(...Object.entries(wanted.configs).map(([key, value]) => configRecord(topicId, key, value)))
+  plan.records.push(...Object.entries(configs).map(([key, value]) => configRecord(topicId, key, value)))
   plan.addPartitions(topicId, 0, partitions, replicas)
   return { name: wanted.name, error: undefined, topicId: Buffer.from(topicId, 'base64url'), partitions, replicas }
+}
+
+/** With three replicas an acknowledged record shall be on two of them, unless the creator says otherwise. */
+function withMinIsr(configs: Readonly<Record<string, string>>, replicas: number): Readonly<Record<string, string>> {
+  const key = 'min.insync.replicas'
+  return replicas < REPLICAS_USUAL || Object.hasOwn(configs, key) ? configs : { ...configs, [key]: '2' }
 }
 
 function growTopic(plan: Plan, topic: TopicMetadata, wanted: GrowTopic): void {

@@ -148,9 +148,9 @@ describe('Controller', () => {
     )
   })
 
-  it('refuses a registration with another data directory and keeps the old one', async () => {
+  it('refuses a registration with another data directory while the node is alive, and keeps the old one', async () => {
     const controller = await startController()
-    await expect(controller.registerNode(requestOf(1, { directoryId: idOf(3) }))).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await expect(controller.registerNode(requestOf(1, { directoryId: idOf(3) }))).rejects.toMatchObject({ code: 'DUPLICATE_NODE' })
     expect(controller.image.nodes.get(1)?.directoryId).toBe(nodeOf(1).directoryId)
     await controller.close()
   })
@@ -172,7 +172,8 @@ describe('Controller', () => {
       runtime: { ...parts.runtime, random: { float: () => 0, bytes: (count) => Buffer.alloc(count, 1) } },
     })
     await controller.bootstrap()
-    await controller.registerNode(requestOf(1))
+    const { nodeEpoch } = await controller.registerNode(requestOf(1))
+    await controller.heartbeat({ clusterId: '', nodeId: 1, nodeEpoch, metadataVersion: nodeEpoch, wantFence: false, wantShutdown: false })
     await controller.createTopics(createRequest('a'))
     const written = store.appends.length
     await expect(controller.createTopics(createRequest('b'))).rejects.toThrow('is given once')

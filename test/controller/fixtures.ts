@@ -3,7 +3,8 @@ import { Controller, type ControllerParts } from '../../controller/controller.ts
 import { MemoryStore } from './memory-store.ts'
 import { applyBatch } from '../../controller/metadata/apply.ts'
 import type { Decision } from '../../controller/metadata/decision.ts'
-import { EMPTY_IMAGE, type MetadataImage } from '../../controller/metadata/image.ts'
+import { EMPTY_IMAGE, type MetadataImage, type NodeMetadata } from '../../controller/metadata/image.ts'
+import { unfenceNode } from '../../controller/metadata/node-states.ts'
 import { nameCluster, registerNode } from '../../controller/metadata/nodes.ts'
 import type { CreateContext } from '../../controller/metadata/topics.ts'
 import type { MetadataStore } from './metadata-store.ts'
@@ -55,10 +56,19 @@ export function applyRecords(image: MetadataImage, ...records: MetadataRecord[])
   return applyBatch(image, image.version, { records })
 }
 
+/** The node registers and is let in. */
+export function enter(image: MetadataImage, nodeId: number, changes: Partial<RegisterNodeRequest> = {}): MetadataImage {
+  const registered = commit(
+    image,
+    registerNode(image, requestOf(nodeId, changes), () => false),
+  )
+  return commit(registered, { records: unfenceNode(registered, registered.nodes.get(nodeId) as NodeMetadata) })
+}
+
 /** A named cluster of nodes 1 to `count`. */
 export function clusterOf(count: number): MetadataImage {
   let image = commit(EMPTY_IMAGE, nameCluster(EMPTY_IMAGE, idOf(1)))
-  for (let nodeId = 1; nodeId <= count; nodeId++) image = commit(image, registerNode(image, requestOf(nodeId)))
+  for (let nodeId = 1; nodeId <= count; nodeId++) image = enter(image, nodeId)
   return image
 }
 
@@ -78,8 +88,9 @@ export class VirtualTimers {
     return { cancel: () => this.#pending.delete(entry) }
   }
 
+  /** Of sessions: nobody's ends in these tests. */
   every(): Timer {
-    throw new Error('nothing in the controller repeats')
+    return { cancel: () => {} }
   }
 
   nextTurn(): void {
@@ -110,7 +121,8 @@ export function countingRandom(start = 0) {
 }
 
 export function partsOf(timers = new VirtualTimers()): ControllerParts {
-  return { runtime: { timers, random: countingRandom() }, defaults: { partitions: 2, replicas: 1 } }
+  const clock = { now: () => 0, monotonic: () => 0 }
+  return { runtime: { clock, timers, random: countingRandom() }, sessionTimeoutMs: 6000, defaults: { partitions: 2, replicas: 1 } }
 }
 
 /** A controller over a log of its own. Closes the store if that fails, and when it is closed. */
@@ -130,7 +142,8 @@ export async function openController({ store, ...parts }: ControllerParts & { re
 export async function startController(store: MetadataStore = new MemoryStore(), timers = new VirtualTimers()): Promise<Controller> {
   const controller = new Controller(await openSingleVoterLog(store), partsOf(timers))
   await controller.bootstrap()
-  await controller.registerNode(requestOf(1))
+  const { nodeEpoch } = await controller.registerNode(requestOf(1))
+  await controller.heartbeat({ clusterId: '', nodeId: 1, nodeEpoch, metadataVersion: nodeEpoch, wantFence: false, wantShutdown: false })
   return controller
 }
 

@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { EMPTY_IMAGE } from '../../controller/metadata/image.ts'
 import { checkFeatureLevel, FEATURE_LEVEL, nameCluster, registerNode } from '../../controller/metadata/nodes.ts'
 import { allocateProducerIds, PRODUCER_ID_BLOCK } from '../../controller/metadata/producer-ids.ts'
+import { createTopics } from '../../controller/metadata/topics.ts'
 import type { RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
-import { clusterOf, commit, idOf, requestOf, runOf } from './fixtures.ts'
+import { clusterOf, commit, createContext, createRequest, idOf, requestOf, runOf } from './fixtures.ts'
 
 describe('nameCluster', () => {
   it('names a cluster once', () => {
@@ -31,7 +32,12 @@ describe('registerNode', () => {
     const image = clusterOf(1)
     const back = requestOf(1, { incarnationId: idOf(3), host: 'elsewhere', port: 9000 })
     const epoch = image.version + 1
-    expect(commit(image, registerNode(image, back)).nodes.get(1)).toMatchObject({
+    expect(
+      commit(
+        image,
+        registerNode(image, back, () => false),
+      ).nodes.get(1),
+    ).toMatchObject({
       incarnationId: idOf(3),
       host: 'elsewhere',
       port: 9000,
@@ -40,10 +46,10 @@ describe('registerNode', () => {
     })
   })
 
-  it('refuses a node that comes with another data directory', () => {
-    const image = clusterOf(1)
+  it('refuses a node that comes with another data directory when it alone had records', () => {
+    const image = commit(clusterOf(1), createTopics(clusterOf(1), createRequest('orders'), createContext()))
     const wiped = requestOf(1, { directoryId: idOf(4) })
-    expect(() => registerNode(image, wiped)).toThrow(
+    expect(() => registerNode(image, wiped, () => false)).toThrow(
       expect.objectContaining({ code: 'DATA_DIR_INVALID', message: expect.stringContaining(idOf(4)) }),
     )
   })
@@ -64,7 +70,9 @@ describe('registerNode', () => {
     ['a role twice', { roles: ['broker', 'broker'] }],
   ]
   it.each(wrong)('refuses a node with %s', (_what, changes) => {
-    expect(() => registerNode(clusterOf(0), requestOf(1, changes))).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST' }))
+    expect(() => registerNode(clusterOf(0), requestOf(1, changes), () => false)).toThrow(
+      expect.objectContaining({ code: 'INVALID_REQUEST' }),
+    )
   })
 })
 

@@ -116,7 +116,7 @@ describe('createTopics', () => {
     expect(results.map(({ error }) => error?.message)).toEqual([
       'topic name my_topic differs from my.topic only in dots and underscores',
       '20000 partitions were asked for, a topic may have 10000',
-      '3 replicas need as many nodes, the cluster has 1',
+      '3 replicas need as many nodes, 1 are alive and may get some',
       'min.insync.replicas is 2, the topic has 1 replicas',
       'unknown topic setting "retention.mss"; did you mean retention.ms?',
     ])

@@ -15,9 +15,7 @@ export function createControllerService(node: () => ControllerNode | undefined):
   return {
     registerNode: unary(async (request) => existing().controller.registerNode(request)),
     heartbeat: unary(async (request) => existing().controller.heartbeat(request)),
-    alterPartitions: unary(async () => {
-      throw new TidemarkError('UNSUPPORTED')
-    }),
+    alterPartitions: unary(async (request) => existing().controller.alterPartitions(request)),
     allocateProducerIds: unary(async (request) => existing().controller.allocateProducerIds(request)),
     fetchMetadata: unary(async (request, { signal }) => {
       const { log, controller } = existing()

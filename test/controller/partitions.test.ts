@@ -1,0 +1,313 @@
+/** Who is in sync and who leads, through everything that happens to nodes. The ids K… and the rule numbers are those of the design. */
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { alterPartitions } from '../../controller/metadata/alter-partitions.ts'
+import type { MetadataImage, NodeMetadata, PartitionMetadata, TopicMetadata } from '../../controller/metadata/image.ts'
+import { fenceNodes, retireNode, unfenceNode } from '../../controller/metadata/node-states.ts'
+import { heartbeat, registerNode } from '../../controller/metadata/nodes.ts'
+import { changePartition, minIsrOf, nodeStates } from '../../controller/metadata/partition-change.ts'
+import { imageFromSnapshot, imageToSnapshot } from '../../controller/metadata/snapshot.ts'
+import { createTopics } from '../../controller/metadata/topics.ts'
+import type { AlterPartitionResult } from '../../protocol/gen/tidemark/v1/controller.ts'
+import { clusterOf, commit, createContext, createRequest, idOf, requestOf } from './fixtures.ts'
+
+/** Three nodes and topic `orders`, one partition on all of them. */
+function threeReplicas(configs: Record<string, string> = {}): MetadataImage {
+  const image = clusterOf(3)
+  const [topic] = createRequest('orders').topics
+  return commit(
+    image,
+    createTopics(
+      image,
+      { topics: [{ ...topic, name: 'orders', partitions: 1, replicas: 3, configs }], validateOnly: false },
+      createContext(),
+    ),
+  )
+}
+
+function ordersOf(image: MetadataImage): TopicMetadata {
+  return image.topics.get('orders') as TopicMetadata
+}
+
+function partitionOf(image: MetadataImage): PartitionMetadata {
+  return ordersOf(image).partitions[0] as PartitionMetadata
+}
+
+function nodeOf(image: MetadataImage, nodeId: number): NodeMetadata {
+  return image.nodes.get(nodeId) as NodeMetadata
+}
+
+function fence(image: MetadataImage, ...nodeIds: number[]): MetadataImage {
+  return commit(image, { records: fenceNodes(image, nodeIds) })
+}
+
+function unfence(image: MetadataImage, nodeId: number): MetadataImage {
+  return commit(image, { records: unfenceNode(image, nodeOf(image, nodeId)) })
+}
+
+function restart(image: MetadataImage, nodeId: number, changes: Parameters<typeof requestOf>[1] = {}): MetadataImage {
+  return commit(
+    image,
+    registerNode(image, requestOf(nodeId, changes), () => false),
+  )
+}
+
+/** The leader asks for this ISR, with the present epochs of everything. */
+function alter(
+  image: MetadataImage,
+  isr: readonly number[],
+  changes: { leaderEpoch?: number; partitionEpoch?: number; nodeEpochs?: Record<number, number>; nodeId?: number } = {},
+) {
+  const { leader, leaderEpoch, partitionEpoch } = partitionOf(image)
+  const nodeId = changes.nodeId ?? leader
+  const decision = alterPartitions(image, {
+    clusterId: '',
+    nodeId,
+    nodeEpoch: nodeOf(image, nodeId).nodeEpoch,
+    partitions: [
+      {
+        topicId: ordersOf(image).topicId,
+        partition: 0,
+        leaderEpoch: changes.leaderEpoch ?? leaderEpoch,
+        partitionEpoch: changes.partitionEpoch ?? partitionEpoch,
+        isr: isr.map((id) => ({ nodeId: id, nodeEpoch: changes.nodeEpochs?.[id] ?? nodeOf(image, id).nodeEpoch })),
+      },
+    ],
+  })
+  return { image: commit(image, decision), result: decision.response.partitions[0] as AlterPartitionResult }
+}
+
+describe('a topic of three replicas', () => {
+  it('asks for two in sync unless its creator says otherwise', () => {
+    expect(ordersOf(threeReplicas()).config.minInsyncReplicas).toBe(2)
+    expect(ordersOf(threeReplicas({ 'min.insync.replicas': '1' })).config.minInsyncReplicas).toBe(1)
+  })
+
+  it('is led by another replica in sync when its leader is fenced, in the order of the replicas', () => {
+    const image = threeReplicas()
+    const { leader, replicas, leaderEpoch } = partitionOf(image)
+    const after = partitionOf(fence(image, leader))
+    expect(after).toMatchObject({ leader: replicas[1], leaderEpoch: leaderEpoch + 1, isr: replicas.slice(1), elr: [] })
+  })
+
+  it('keeps who leaves an ISR below the minimum as eligible, and lets it lead alone (K12, rule 10)', () => {
+    const image = threeReplicas()
+    const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+    const one = fence(image, first, second)
+    expect(partitionOf(one)).toMatchObject({ leader: third, isr: [third], elr: [first, second] })
+    const none = fence(one, third)
+    expect(partitionOf(none)).toMatchObject({ leader: -1, isr: [], elr: [first, second, third], lastKnownLeader: third })
+    const back = unfence(none, second)
+    expect(partitionOf(back)).toMatchObject({ leader: second, isr: [second], elr: [first, third], lastKnownLeader: -1 })
+  })
+
+  it('stays without a leader while nobody who has everything is alive (K15)', () => {
+    const image = threeReplicas()
+    const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+    const shrunk = alter(alter(image, [first, second]).image, [first, second])
+    expect(shrunk.result.error).toBeUndefined()
+    // The third left while two were in sync: it may lack what they committed since.
+    const offline = fence(shrunk.image, first, second)
+    expect(partitionOf(offline)).toMatchObject({ leader: -1, isr: [], elr: [first, second] })
+    expect(partitionOf(unfence(fence(offline, third), third)).leader).toBe(-1)
+    expect(partitionOf(unfence(offline, first)).leader).toBe(first)
+  })
+
+  it('is led uncleanly only when asked, by who led last', () => {
+    const image = threeReplicas({ 'min.insync.replicas': '1' })
+    const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+    const offline = fence(alter(fence(image, second, third), [first]).image, first)
+    const back = unfence(offline, third)
+    expect(partitionOf(back)).toMatchObject({ leader: -1, lastKnownLeader: first })
+    const record = changePartition(ordersOf(back), 0, { election: 'unclean' }, nodeStates(back))
+    expect(record?.record?.value).toMatchObject({ leader: third, isr: [third], elr: [] })
+  })
+
+  it('empties the ELR when enough are in sync again', () => {
+    const image = threeReplicas()
+    const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+    const one = fence(image, second, third)
+    const grown = alter(unfence(one, second), [first, second])
+    expect(partitionOf(grown.image)).toMatchObject({ isr: [first, second], elr: [] })
+  })
+
+  it('moves away from a node that shuts down, which leads to the end what nobody can take over (rule 13)', () => {
+    const image = threeReplicas()
+    const [first, second] = partitionOf(image).replicas as [number, number]
+    const retired = commit(image, { records: retireNode(image, nodeOf(image, first)) })
+    expect(partitionOf(retired)).toMatchObject({ leader: second, isr: expect.not.arrayContaining([first]) })
+    const alone = fence(image, ...partitionOf(image).replicas.slice(1))
+    expect(partitionOf(commit(alone, { records: retireNode(alone, nodeOf(alone, first)) }))).toMatchObject({ leader: first, isr: [first] })
+  })
+})
+
+describe('changes of the ISR', () => {
+  const image = threeReplicas()
+  const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+
+  it('are refused in an old leader epoch, an old partition epoch and from who does not lead (K09)', () => {
+    const shrunk = alter(image, [first, second]).image
+    expect(alter(shrunk, [first], { partitionEpoch: 0 }).result.error?.code).toBe('INVALID_UPDATE_VERSION')
+    const moved = fence(shrunk, first)
+    expect(alter(unfence(moved, first), [second], { nodeId: first, leaderEpoch: 0 }).result.error?.code).toBe('FENCED_LEADER_EPOCH')
+    expect(alter(shrunk, [second, first], { nodeId: second }).result.error?.code).toBe('FENCED_LEADER_EPOCH')
+  })
+
+  it('of a newer epoch than this controller knows are for another one', () => {
+    expect(alter(image, [first], { leaderEpoch: 9 }).result.error?.code).toBe('NOT_CONTROLLER')
+  })
+
+  it('do not let in who is fenced, shuts down or was restarted since (K10, K11)', () => {
+    const shrunk = alter(image, [first, second]).image
+    expect(alter(fence(shrunk, third), [first, second, third]).result.error?.code).toBe('INELIGIBLE_REPLICA')
+    const retired = commit(shrunk, { records: retireNode(shrunk, nodeOf(shrunk, third)) })
+    expect(alter(retired, [first, second, third]).result.error?.code).toBe('INELIGIBLE_REPLICA')
+    const old = nodeOf(shrunk, third).nodeEpoch
+    const again = unfence(restart(shrunk, third), third)
+    expect(alter(again, [first, second, third], { nodeEpochs: { [third]: old } }).result.error?.code).toBe('INELIGIBLE_REPLICA')
+    expect(alter(again, [first, second, third]).result.error).toBeUndefined()
+  })
+
+  it('name replicas of the partition, each once, and the leader', () => {
+    for (const isr of [[second], [first, first], [first, 1234], []]) {
+      const wanted = isr.map((nodeId) => ({ nodeId, nodeEpoch: 0 }))
+      const { leaderEpoch, partitionEpoch } = partitionOf(image)
+      const partitions = [{ topicId: ordersOf(image).topicId, partition: 0, leaderEpoch, partitionEpoch, isr: wanted }]
+      const request = { clusterId: '', nodeId: first, nodeEpoch: nodeOf(image, first).nodeEpoch, partitions }
+      expect(alterPartitions(image, request).response.partitions[0]?.error?.code).toBe('INVALID_REQUEST')
+    }
+  })
+})
+
+describe('a node that comes back', () => {
+  it('is not taken for its former self with another disk, and loses no records that others have', () => {
+    const image = threeReplicas()
+    const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+    const after = partitionOf(restart(fence(image, second, third), third, { directoryId: idOf(5) }))
+    expect(after).toMatchObject({ leader: first, isr: [first], elr: [second] })
+    const last = fence(image, second, third)
+    const wiped = restart(last, second, { directoryId: idOf(6) })
+    expect(() => restart(fence(restart(wiped, third, { directoryId: idOf(7) }), first), first, { directoryId: idOf(8) })).toThrow(
+      expect.objectContaining({ code: 'DATA_DIR_INVALID' }),
+    )
+  })
+
+  it('after an unclean stop stays eligible only where nothing was left to the page cache (K14)', () => {
+    for (const [durability, elr] of [
+      ['fsync', 2],
+      ['replicated', 1],
+    ] as const) {
+      const image = threeReplicas({ durability })
+      const [, second, third] = partitionOf(image).replicas as [number, number, number]
+      expect(partitionOf(restart(fence(image, second, third), second)).elr).toHaveLength(elr)
+      const { nodeEpoch } = nodeOf(image, second)
+      expect(partitionOf(restart(fence(image, second, third), second, { cleanShutdownEpoch: nodeEpoch })).elr).toHaveLength(2)
+    }
+  })
+
+  it('with another disk waits while the old one may be alive', () => {
+    const image = clusterOf(1)
+    expect(() => registerNode(image, requestOf(1, { directoryId: idOf(5) }), () => true)).toThrow(
+      expect.objectContaining({ code: 'DUPLICATE_NODE', retriable: true }),
+    )
+    expect(() => registerNode(image, requestOf(1), () => true)).not.toThrow()
+  })
+
+  it('with a sole replica leads it again once it is let in', () => {
+    const image = clusterOf(1)
+    const created = commit(image, createTopics(image, createRequest('orders'), createContext()))
+    const registered = restart(created, 1)
+    expect(partitionOf(registered)).toMatchObject({ leader: -1, isr: [], elr: [1] })
+    const { leader, isr, leaderEpoch } = partitionOf(unfence(registered, 1))
+    expect({ leader, isr, leaderEpoch }).toEqual({ leader: 1, isr: [1], leaderEpoch: 2 })
+  })
+})
+
+describe('whatever happens to three nodes', () => {
+  const nodeId = fc.integer({ min: 1, max: 3 })
+  const step = fc.oneof(
+    fc.record({ what: fc.constant('fence' as const), nodeId }),
+    fc.record({ what: fc.constant('beat' as const), nodeId, isCurrent: fc.boolean(), wantFence: fc.boolean(), wantShutdown: fc.boolean() }),
+    fc.record({ what: fc.constant('restart' as const), nodeId, disk: fc.integer({ min: 0, max: 3 }), isClean: fc.boolean() }),
+    fc.record({ what: fc.constant('alter' as const), isr: fc.subarray([1, 2, 3], { minLength: 1 }) }),
+    fc.record({ what: fc.constant('unclean' as const) }),
+  )
+
+  it('keeps leader, ISR and ELR in order, and every epoch going up', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('1', '2', '3'),
+        fc.constantFrom('fsync', 'replicated'),
+        fc.array(step, { maxLength: 40 }),
+        (minIsr, durability, steps) => {
+          let image = threeReplicas({ 'min.insync.replicas': minIsr, durability })
+          for (const one of steps) {
+            const before = partitionOf(image)
+            image = tryStep(image, one)
+            checkOrder(image, before)
+          }
+          // A snapshot says the same.
+          expect(imageToSnapshot(imageFromSnapshot(imageToSnapshot(image)))).toEqual(imageToSnapshot(image))
+          // Once all are back for good, somebody leads who may.
+          for (const id of [1, 2, 3]) image = unfence(image, id)
+          expect(partitionOf(image).leader).toBeGreaterThan(0)
+        },
+      ),
+      { numRuns: 500 },
+    )
+  })
+
+  function tryStep(image: MetadataImage, one: typeof step extends fc.Arbitrary<infer Step> ? Step : never): MetadataImage {
+    try {
+      switch (one.what) {
+        case 'fence':
+          return fence(image, one.nodeId)
+        case 'beat': {
+          const { nodeEpoch } = nodeOf(image, one.nodeId)
+          const metadataVersion = one.isCurrent ? image.version : nodeEpoch - 1
+          return commit(
+            image,
+            heartbeat(image, {
+              clusterId: '',
+              nodeId: one.nodeId,
+              nodeEpoch,
+              metadataVersion,
+              wantFence: one.wantFence,
+              wantShutdown: one.wantShutdown,
+            }),
+          )
+        }
+        case 'restart':
+          return restart(image, one.nodeId, {
+            directoryId: idOf(2000 + one.nodeId + 10 * one.disk),
+            cleanShutdownEpoch: one.isClean ? nodeOf(image, one.nodeId).nodeEpoch : 0,
+          })
+        case 'alter':
+          return partitionOf(image).leader < 0 ? image : alter(image, one.isr).image
+        case 'unclean': {
+          const record = changePartition(ordersOf(image), 0, { election: 'unclean' }, nodeStates(image))
+          return record === undefined ? image : commit(image, { records: [record] })
+        }
+      }
+    } catch (error) {
+      expect(error).toMatchObject({ code: expect.stringMatching(/DATA_DIR_INVALID|FENCED_NODE_EPOCH/) })
+      return image
+    }
+  }
+
+  function checkOrder(image: MetadataImage, before: PartitionMetadata): void {
+    const after = partitionOf(image)
+    const { leader, isr, elr, replicas, leaderEpoch, partitionEpoch } = after
+    if (leader >= 0) expect(isr).toContain(leader)
+    else expect(isr).toEqual([])
+    for (const id of isr) expect(nodeOf(image, id).fenced, `node ${id} is in sync and alive`).toBe(false)
+    expect(isr.filter((id) => elr.includes(id))).toEqual([])
+    if (isr.length >= minIsrOf(ordersOf(image), replicas)) expect(elr).toEqual([])
+    expect(isr.length + elr.length, 'somebody is known to have everything').toBeGreaterThan(0)
+    expect(leaderEpoch - before.leaderEpoch).toBe(
+      leader === before.leader && leaderEpoch === before.leaderEpoch ? 0 : leaderEpoch - before.leaderEpoch,
+    )
+    expect(leaderEpoch).toBeGreaterThanOrEqual(leader === before.leader ? before.leaderEpoch : before.leaderEpoch + 1)
+    expect(partitionEpoch).toBeGreaterThanOrEqual(before.partitionEpoch)
+  }
+})
