@@ -10,7 +10,6 @@
  */
 import { TidemarkError } from '../protocol/errors.ts'
 import { encodeUuid } from '../protocol/ids.ts'
-import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
 import { BackgroundSync } from './background-sync.ts'
@@ -21,10 +20,13 @@ import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
 import { claimPartitionDirectory, type PresentLog, readPartitionFile } from './partition-directory.ts'
+import type { LogOptions } from './log-types.ts'
 import { PartitionLog } from './partition-log.ts'
 import { recoverLog } from './recovery.ts'
+import type { SegmentParts } from './segment.ts'
 import { TailCache } from './tail-cache.ts'
 import { Trash } from './trash.ts'
+import { beginAt, truncateOnDisk } from './truncation.ts'
 
 const LOCK_FILE = 'lock'
 const TOPICS_DIRECTORY = 'topics'
@@ -164,12 +166,7 @@ export class DataDir {
    * Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when the directory
    * is another topic's, `CORRUPT_LOG` when durable data is damaged.
    */
-  async openLog(options: {
-    readonly topic: string
-    readonly topicId: string
-    readonly partition: number
-    readonly config: TopicConfig
-  }): Promise<PartitionLog> {
+  async openLog(options: LogOptions): Promise<PartitionLog> {
     const name = partitionDirectoryName(options.topic, options.partition)
     invariant(!this.#claimed.has(name), 'a log is opened once')
     this.#claimed.add(name)
@@ -183,15 +180,37 @@ export class DataDir {
     }
   }
 
-  async #openLog(
-    name: string,
-    options: { readonly topic: string; readonly topicId: string; readonly partition: number; readonly config: TopicConfig },
-  ): Promise<PartitionLog> {
+  /** Cuts every batch off that reaches `offset`, durably. The log given is closed; the one returned is what is left of it. */
+  async truncateLog(log: PartitionLog, offset: number): Promise<PartitionLog> {
+    const name = partitionDirectoryName(log.topic, log.partition)
+    this.#background.forget(log)
+    await log.close()
+    return guarded(log.directory, async () => {
+      this.#health.checkTrusted()
+      await truncateOnDisk(this.#segmentParts(), log.directory, offset)
+      const shorter = await this.#openLog(name, log)
+      this.#logs.set(name, shorter)
+      return shorter
+    })
+  }
+
+  /** Sets everything there is of a partition aside, and begins anew, empty, at `offset`. `topic` may have no open log: what could not be opened goes too. */
+  async resetLog(options: LogOptions, offset: number): Promise<PartitionLog> {
+    await this.deleteLog(options.topic, options.partition)
+    return this.openLog({ ...options, beginAt: offset })
+  }
+
+  #segmentParts(): SegmentParts {
+    return { files: this.#runtime.files, pool: this.#pool, indexes: this.#indexes }
+  }
+
+  async #openLog(name: string, options: LogOptions): Promise<PartitionLog> {
     const { topic, topicId, partition, config } = options
     const directory = this.#directoryOf(name)
     await claimPartitionDirectory(this.#runtime.files, directory, options)
     const { files, clock, log } = this.#runtime
-    const segmentParts = { files, pool: this.#pool, indexes: this.#indexes }
+    const segmentParts = this.#segmentParts()
+    if (options.beginAt !== undefined) await beginAt(segmentParts, directory, options.beginAt)
     const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
     for (const stray of recovered.strays) await this.#trash.removeNow(stray)
     // A process that was killed may have made names that only the kernel knows.

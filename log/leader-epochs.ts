@@ -48,6 +48,14 @@ export class LeaderEpochs {
     this.#setEntries(floor === undefined ? later : [{ epoch: floor.epoch, startOffset: Math.max(floor.startOffset, offset) }, ...later])
   }
 
+  /** The largest epoch that is not above `epoch`, and where it ends, in a log from `logStart` to `logEnd`; epoch -1 when there is none. */
+  endOf(epoch: number, logStart: number, logEnd: number): { readonly epoch: number; readonly endOffset: number } {
+    const at = this.#entries.findLastIndex((entry) => entry.epoch <= epoch)
+    const found = this.#entries[at]
+    if (found === undefined) return { epoch: -1, endOffset: logStart }
+    return { epoch: found.epoch, endOffset: this.#entries[at + 1]?.startOffset ?? logEnd }
+  }
+
   serialize(): Buffer {
     const lines = [
       String(VERSION),

@@ -1,5 +1,6 @@
 /** What a log tells those who use it. */
 import type { TidemarkError } from '../protocol/errors.ts'
+import type { TopicConfig } from '../protocol/topic-config.ts'
 
 export interface Appended {
   readonly baseOffset: number
@@ -24,4 +25,14 @@ export interface LogDescription {
   readonly flushedOffset: number
   readonly sizeBytes: number
   readonly segmentCount: number
+}
+
+/** Which log to open. */
+export interface LogOptions {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly config: TopicConfig
+  /** Of a log that does not exist yet: its first offset. Default 0. */
+  readonly beginAt?: number
 }

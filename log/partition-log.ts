@@ -9,12 +9,12 @@
  *                   durable          in the kernel    assigned
  * ```
  */
-import { patchBatch, readLastOffsetDelta, stampAppendTime } from '../protocol/batch-header.ts'
+import { patchBatch, readLastOffset, readLastOffsetDelta, stampAppendTime } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { OFFSET_MAX } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
-import { checkBatch, producerOf } from './append-checks.ts'
+import { checkBatch, checkFollows, producerOf } from './append-checks.ts'
 import type { GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import { LogReader } from './log-reader.ts'
@@ -166,6 +166,26 @@ export class PartitionLog implements WriterOwner {
     this.#logEndOffset = endOffset
     this.#commit.add(this.#parts.tail.add(batch, baseOffset))
     return { baseOffset, lastOffset: endOffset - 1, duplicate: false, appendTimeMs: isAppendTime ? nowMs : 0 }
+  }
+
+  /**
+   * Appends one batch as the leader has it: with its offset and its epoch, which follow on what is here. Throws `CORRUPT_BATCH` for a
+   * batch that changed on the way, `OFFSET_OUT_OF_RANGE` when it does not follow, `DISK_FULL` or `STORAGE_FAILED`; then nothing was appended.
+   */
+  appendAsFollower(batch: Buffer): void {
+    if (this.#ended !== undefined) throw this.#ended
+    this.#parts.health.checkWritable()
+    const { baseOffset, epoch } = checkFollows(batch, `${this.topic}-${this.partition}`, this.#logEndOffset, this.#epochs.latest)
+    const producer = producerOf(batch)
+    this.#epochs.assign(epoch, baseOffset)
+    if (producer !== undefined) this.#producers.update(producer, baseOffset, this.#parts.runtime.clock.now(), this.#commit.writtenOffset)
+    this.#logEndOffset = readLastOffset(batch) + 1
+    this.#commit.add(this.#parts.tail.add(batch, baseOffset))
+  }
+
+  /** The largest epoch here that is not above `epoch`, and where it ends; epoch -1 when there is none. */
+  epochEnd(epoch: number): { readonly epoch: number; readonly endOffset: number } {
+    return this.#epochs.endOf(epoch, this.logStartOffset, this.#logEndOffset)
   }
 
   /** As `read`, from memory and at once; undefined when the disk has to be asked. */
