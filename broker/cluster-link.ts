@@ -49,7 +49,7 @@ export class ClusterLink {
     this.controller = new ActiveController({
       local: () => this.#controllerNode?.controller,
       view: this.view,
-      channels: () => this.#loadChannels(),
+      channels: () => this.loadChannels(),
       leader: () => this.#addressOf(this.controllerId),
       contacts: () => this.#contacts(),
     })
@@ -87,7 +87,7 @@ export class ClusterLink {
         runtime: this.#runtime,
         nodeId,
         view: this.view,
-        channels: () => this.#loadChannels(),
+        channels: () => this.loadChannels(),
         contacts,
         clusterId,
       })
@@ -103,8 +103,8 @@ export class ClusterLink {
       directoryId: this.#identity.directoryId,
       clusterId: () => this.view.image.clusterId || this.#identity.clusterId,
       store: await openStore(),
-      channels: () => this.#loadChannels(),
-      addressOf: (id) => this.#registeredAddress(id),
+      channels: () => this.loadChannels(),
+      addressOf: (id) => this.registeredAddress(id),
       contacts,
       address: this.#ownAddress(this.#config.listen),
     })
@@ -183,7 +183,7 @@ export class ClusterLink {
 
   /** Asks the nodes of a running cluster who its controllers are, until one answers. */
   async #askForVoters(): Promise<readonly VoterDescription[]> {
-    const channels = await this.#loadChannels()
+    const channels = await this.loadChannels()
     const request = { clusterId: this.#identity.clusterId, nodeId: this.#config.nodeId, fromOffset: 0, maxWaitMs: 0 }
     for (let attempt = 0; !this.#isClosed; attempt++) {
       const address = this.#config.join[attempt % this.#config.join.length] as PeerAddress
@@ -204,17 +204,17 @@ export class ClusterLink {
     const members = this.#controllerNode?.log
     const known = members === undefined ? (this.#observer?.contacts ?? []) : members.members.describe(members.status.confState.voters)
     return known
-      .map((contact) => ('nodeId' in contact ? (this.#registeredAddress(contact.nodeId as number) ?? contact) : contact))
+      .map((contact) => ('nodeId' in contact ? (this.registeredAddress(contact.nodeId as number) ?? contact) : contact))
       .filter(({ host }) => host !== '')
   }
 
   #addressOf(nodeId: number): PeerAddress | undefined {
     if (nodeId < 0 || nodeId === this.#config.nodeId) return undefined
     const voter = this.#controllerNode?.log.members.get(nodeId) ?? this.#observer?.voters.find((known) => known.nodeId === nodeId)
-    return this.#registeredAddress(nodeId) ?? voter
+    return this.registeredAddress(nodeId) ?? voter
   }
 
-  #registeredAddress(nodeId: number): PeerAddress | undefined {
+  registeredAddress(nodeId: number): PeerAddress | undefined {
     const node = this.view.image.nodes.get(nodeId)
     return node && { host: node.host, port: node.port }
   }
@@ -224,7 +224,7 @@ export class ClusterLink {
     return { host, port }
   }
 
-  #loadChannels(): Promise<PeerChannels> {
+  loadChannels(): Promise<PeerChannels> {
     this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock))
     return this.#channels
   }

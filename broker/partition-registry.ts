@@ -12,6 +12,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { ByteBudget } from './backpressure.ts'
 import { Partition } from './partition.ts'
+import type { PartitionHost } from './partition-host.ts'
 
 /** Logs opened at the same time: enough to keep the disk busy, few enough to keep memory and handles in bounds. */
 const OPEN_CONCURRENCY = 32
@@ -19,20 +20,41 @@ const OPEN_CONCURRENCY = 32
 /** How often opening many logs reports its progress. */
 const PROGRESS_EVERY_MS = 2000
 
+interface OpeningSlot {
+  readonly state: 'opening'
+  readonly topicId: string
+  opened: Promise<void>
+  /** What the metadata says by now. */
+  latest: { readonly topic: TopicMetadata; readonly metadata: PartitionMetadata }
+}
+
 /** A partition that exists, is on its way, or could not be opened. */
 type Slot =
-  | { readonly state: 'opening'; readonly topicId: string; readonly opened: Promise<void> }
+  | OpeningSlot
   | { readonly state: 'open'; readonly topicId: string; readonly partition: Partition }
   | { readonly state: 'failed'; readonly topicId: string; readonly error: TidemarkError }
+
+/** What the registry and its partitions need of the node. */
+export interface RegistryHost extends PartitionHost<Partition> {
+  /** The partition was opened, or its metadata changed. */
+  reviewed(partition: Partition): void
+  /** The partition is gone from this node. */
+  closed(partition: Partition): void
+  /** What the metadata knows of a partition that is not on this node; for refusals. */
+  metadataOf(
+    topic: string,
+    partition: number,
+  ): { readonly topicId: string; readonly leader: number; readonly leaderEpoch: number } | undefined
+}
 
 export class PartitionRegistry {
   readonly #dataDir: DataDir
   readonly #runtime: Runtime
-  readonly #nodeId: number
+  readonly #host: RegistryHost
   readonly #partitionBudgetBytes: number
-  readonly #onWaiting: (partition: Partition) => void
   /** By topic name, then by partition number. */
   readonly #topics = new Map<string, Map<number, Slot>>()
+  readonly #namesById = new Map<string, string>()
   /** By directory: a topic created again under its old name waits until the old directory is out of the way. */
   readonly #deletions = new Map<string, Promise<void>>()
   #openingCount = 0
@@ -41,27 +63,19 @@ export class PartitionRegistry {
   constructor(parts: {
     readonly dataDir: DataDir
     readonly runtime: Runtime
-    readonly nodeId: number
     readonly partitionBudgetBytes: number
-    readonly onWaiting: (partition: Partition) => void
+    readonly host: RegistryHost
   }) {
     this.#dataDir = parts.dataDir
     this.#runtime = parts.runtime
-    this.#nodeId = parts.nodeId
     this.#partitionBudgetBytes = parts.partitionBudgetBytes
-    this.#onWaiting = parts.onWaiting
+    this.#host = parts.host
   }
 
-  /** The partition, ready for work. Throws `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_TOPIC_ID`, `LEADER_NOT_AVAILABLE` or why it could not be opened. */
+  /** The partition, ready for work. Throws `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_TOPIC_ID`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER` when it is on other nodes, or why it could not be opened. */
   find(topic: string, partition: number, topicId: string | undefined): Partition {
-    const slots = this.#topics.get(topic)
-    if (slots === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(topic)}`, { outcome: 'failed' })
-    const slot = slots.get(partition)
-    if (slot === undefined) {
-      throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition} on this node; it has ${slots.size}`, {
-        outcome: 'failed',
-      })
-    }
+    const slot = this.#topics.get(topic)?.get(partition)
+    if (slot === undefined) throw this.#notHere(topic, partition, topicId)
     if (topicId !== undefined && topicId !== slot.topicId) {
       throw new TidemarkError(
         'UNKNOWN_TOPIC_ID',
@@ -77,6 +91,19 @@ export class PartitionRegistry {
       case 'failed':
         throw slot.error
     }
+  }
+
+  /** As `find`, for other nodes, which know topics by their ids. */
+  findById(topicId: string, partition: number): Partition {
+    const topic = this.#namesById.get(topicId)
+    if (topic === undefined) throw new TidemarkError('UNKNOWN_TOPIC_ID', `no topic with the id ${topicId} is on this node`)
+    return this.find(topic, partition, topicId)
+  }
+
+  /** As `findById`; undefined where that throws. */
+  peekById(topicId: string, partition: number): Partition | undefined {
+    const slot = this.#topics.get(this.#namesById.get(topicId) ?? '')?.get(partition)
+    return slot?.state === 'open' && slot.topicId === topicId ? slot.partition : undefined
   }
 
   /** The open partitions of a topic, by number. Throws `UNKNOWN_TOPIC`. */
@@ -141,19 +168,24 @@ export class PartitionRegistry {
   #openTopic(topic: TopicMetadata): void {
     const slots = this.#topics.get(topic.name) ?? new Map<number, Slot>()
     this.#topics.set(topic.name, slots)
+    this.#namesById.set(topic.topicId, topic.name)
     topic.partitions.forEach((metadata, partition) => {
-      if (!metadata.replicas.includes(this.#nodeId)) return
       const present = slots.get(partition)
-      if (present === undefined) slots.set(partition, this.#openSlot(topic, partition, metadata))
-      else if (present.state === 'open') update(present.partition, topic, metadata)
+      if (!metadata.replicas.includes(this.#host.nodeId)) {
+        if (present !== undefined) this.#removePartition(topic, partition, present, slots)
+      } else if (present === undefined) slots.set(partition, this.#openSlot(topic, partition, metadata))
+      else if (present.state === 'open') this.#update(present.partition, topic, metadata)
+      else if (present.state === 'opening') present.latest = { topic, metadata }
     })
   }
 
   #openSlot(topic: TopicMetadata, partition: number, metadata: PartitionMetadata): Slot {
-    return { state: 'opening', topicId: topic.topicId, opened: this.#open(topic, partition, metadata) }
+    const slot: OpeningSlot = { state: 'opening', topicId: topic.topicId, opened: Promise.resolve(), latest: { topic, metadata } }
+    slot.opened = this.#open(topic, partition, slot)
+    return slot
   }
 
-  async #open(topic: TopicMetadata, number: number, metadata: PartitionMetadata): Promise<void> {
+  async #open(topic: TopicMetadata, number: number, opening: OpeningSlot): Promise<void> {
     let slot: Slot
     await this.#enterOpening()
     try {
@@ -162,10 +194,12 @@ export class PartitionRegistry {
       const partition = new Partition({
         log,
         config: topic.config,
-        leaderEpoch: metadata.leaderEpoch,
+        // As it is by now: it may have changed while the log was being opened.
+        metadata: opening.latest.metadata,
         budget: new ByteBudget(`produce bytes in flight of ${topic.name}-${number}`, this.#partitionBudgetBytes, this.#runtime.clock),
-        onWaiting: this.#onWaiting,
+        host: this.#host,
       })
+      if (partition.config !== opening.latest.topic.config) partition.configure(opening.latest.topic.config)
       slot = { state: 'open', topicId: topic.topicId, partition }
     } catch (caught) {
       const error = TidemarkError.from(caught)
@@ -176,22 +210,72 @@ export class PartitionRegistry {
     }
     const slots = this.#topics.get(topic.name)
     // The topic may have been removed, even created again, meanwhile.
-    if (slots?.get(number)?.topicId === topic.topicId) slots.set(number, slot)
+    if (slots?.get(number) !== opening) return
+    slots.set(number, slot)
+    if (slot.state === 'open') this.#host.reviewed(slot.partition)
   }
 
   #removeTopic(topic: TopicMetadata): void {
     const slots = this.#topics.get(topic.name)
     if (slots === undefined) return
     this.#topics.delete(topic.name)
+    this.#namesById.delete(topic.topicId)
     const reason = new TidemarkError('UNKNOWN_TOPIC_ID', `topic ${topic.name} was deleted`)
-    for (const [number, slot] of slots) {
-      if (slot.state === 'open') slot.partition.retire(reason)
-      const directory = `${topic.name}-${number}`
-      const deletion = this.#delete(topic, number, slot, this.#deletions.get(directory)).finally(() => {
-        if (this.#deletions.get(directory) === deletion) this.#deletions.delete(directory)
-      })
-      this.#deletions.set(directory, deletion)
+    for (const [number, slot] of slots) this.#drop(topic, number, slot, reason)
+  }
+
+  /** The metadata has given the replica to another node. */
+  #removePartition(topic: TopicMetadata, number: number, slot: Slot, slots: Map<number, Slot>): void {
+    slots.delete(number)
+    this.#runtime.log.info('replica.removed', { topic: topic.name, partition: number })
+    this.#drop(topic, number, slot, new TidemarkError('NOT_LEADER', `${topic.name}-${number} is on other nodes now`))
+  }
+
+  #drop(topic: TopicMetadata, number: number, slot: Slot, reason: TidemarkError): void {
+    if (slot.state === 'open') {
+      slot.partition.retire(reason)
+      this.#host.closed(slot.partition)
     }
+    const directory = `${topic.name}-${number}`
+    const deletion = this.#delete(topic, number, slot, this.#deletions.get(directory)).finally(() => {
+      if (this.#deletions.get(directory) === deletion) this.#deletions.delete(directory)
+    })
+    this.#deletions.set(directory, deletion)
+  }
+
+  /** Cuts the log of a partition that follows. */
+  async truncate(partition: Partition, offset: number): Promise<void> {
+    partition.replaceLog(await this.#dataDir.truncateLog(partition.log, offset))
+  }
+
+  /** Sets the log of a partition aside and begins anew at `offset`. */
+  async reset(partition: Partition, offset: number): Promise<void> {
+    const { topic, topicId, partition: number, config } = partition
+    partition.replaceLog(await this.#dataDir.resetLog({ topic, topicId, partition: number, config }, offset))
+  }
+
+  #update(partition: Partition, topic: TopicMetadata, metadata: PartitionMetadata): void {
+    if (partition.config !== topic.config) partition.configure(topic.config)
+    if (metadata.partitionEpoch <= partition.metadata.partitionEpoch) return
+    partition.follow(metadata)
+    this.#host.reviewed(partition)
+  }
+
+  #notHere(topic: string, partition: number, topicId: string | undefined): TidemarkError {
+    const known = this.#host.metadataOf(topic, partition)
+    if (known !== undefined && (topicId === undefined || topicId === known.topicId)) {
+      const address = this.#host.addressOf(known.leader)
+      return new TidemarkError('NOT_LEADER', `${topic}-${partition} is not on node ${this.#host.nodeId}`, {
+        outcome: 'failed',
+        leader: address && { nodeId: known.leader, leaderEpoch: known.leaderEpoch, ...address },
+      })
+    }
+    const slots = this.#topics.get(topic)
+    if (slots !== undefined && slots.size > 0)
+      return new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition}`, { outcome: 'failed' })
+    // Who knows the topic by its id has seen it: this node has yet to hear of it, or it is gone.
+    const code = topicId === undefined ? 'UNKNOWN_TOPIC' : 'UNKNOWN_TOPIC_ID'
+    return new TidemarkError(code, `no topic named ${JSON.stringify(topic)}`, { outcome: 'failed' })
   }
 
   async #delete(topic: TopicMetadata, number: number, slot: Slot, earlier: Promise<void> | undefined): Promise<void> {
@@ -213,9 +297,4 @@ export class PartitionRegistry {
     this.#openingCount--
     this.#openQueue.shift()?.()
   }
-}
-
-function update(partition: Partition, topic: TopicMetadata, metadata: PartitionMetadata): void {
-  if (partition.config !== topic.config) partition.configure(topic.config)
-  if (partition.leaderEpoch !== metadata.leaderEpoch) partition.setLeaderEpoch(metadata.leaderEpoch)
 }

@@ -1,67 +1,97 @@
 /**
- * One partition on this node: its log, its leadership and its high watermark.
+ * One partition on this node: its log, whether it leads or follows, and its high watermark.
  *
- * The high watermark is the offset up to which records are committed: as durable as
- * the topic asks, on every replica that counts. Consumers read below it, acknowledgements wait for
- * it. It never goes back. With this node as the only replica it follows the log's own
- * progress.
+ * The high watermark is the offset up to which records are committed: as durable as the topic asks, on every replica that
+ * counts. Consumers read below it, acknowledgements wait for it. It never goes back. A leader works it out
+ * (`replication/leader-state.ts`), a follower is told.
  */
+import { minInsyncOf } from '../controller/metadata/min-insync.ts'
+import type { PartitionMetadata } from '../controller/metadata/image.ts'
 import type { Appended, LogListener, PartitionLog } from '../log/partition-log.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
-import { ByteBudget } from './backpressure.ts'
-import { OffsetWaiters, type Reached } from './offset-waiters.ts'
+import { Acknowledgements } from './acknowledgements.ts'
+import type { ByteBudget } from './backpressure.ts'
+import type { Reached } from './offset-waiters.ts'
+import type { PartitionHost } from './partition-host.ts'
+import { notLeader, timedOut, tooFew, tooFewAfterAppend, watermarkUnknown, wrongEpoch } from './partition-refusals.ts'
 import type { ParkedFetch, ParkingPlace } from './purgatory.ts'
+import { type IsrProposal, LeaderState, type ReplicaFetched } from './replication/leader-state.ts'
 
 export class Partition implements LogListener, ParkingPlace {
-  readonly log: PartitionLog
   readonly budget: ByteBudget
   readonly parked: Set<ParkedFetch> = new Set()
+  /** Fetches of followers that wait for more. */
+  readonly parkedReplicas: Set<() => void> = new Set()
+  readonly #host: PartitionHost<Partition>
+  #log: PartitionLog
   #config: TopicConfig
-  #leaderEpoch: number
+  #metadata: PartitionMetadata
+  /** Present while this node leads. */
+  #leader: LeaderState | undefined
   #highWatermark: number
-  /** Appends above the high watermark, in order of offset: what parked fetches are told about once they commit. */
-  #uncommitted: { readonly endOffset: number; readonly bytes: number }[] = []
-  readonly #waiters = new OffsetWaiters()
-  readonly #onWaiting: (partition: Partition) => void
+  /** What parked fetches of followers have been told of. */
+  #offeredOffset = -1
+  readonly #acks = new Acknowledgements()
   #retired: TidemarkError | undefined
 
   constructor(parts: {
     readonly log: PartitionLog
     readonly config: TopicConfig
-    readonly leaderEpoch: number
+    readonly metadata: PartitionMetadata
     readonly budget: ByteBudget
-    /** Told when the first acknowledgement waits, so that someone looks after its deadline. */
-    readonly onWaiting: (partition: Partition) => void
+    readonly host: PartitionHost<Partition>
   }) {
-    this.log = parts.log
+    this.#log = parts.log
     this.budget = parts.budget
     this.#config = parts.config
-    this.#leaderEpoch = parts.leaderEpoch
-    this.#onWaiting = parts.onWaiting
-    // Recovery has made everything that is left of the log durable.
-    this.#highWatermark = parts.log.logEndOffset
+    this.#metadata = parts.metadata
+    this.#host = parts.host
+    // Recovery has made everything that is left of the log durable. What of it other replicas have is found out.
+    this.#highWatermark = parts.metadata.replicas.length === 1 ? parts.log.logEndOffset : parts.log.logStartOffset
     parts.log.setListener(this)
+    this.#takeRole(parts.metadata)
+  }
+
+  get log(): PartitionLog {
+    return this.#log
   }
 
   get topic(): string {
-    return this.log.topic
+    return this.#log.topic
   }
 
   get partition(): number {
-    return this.log.partition
+    return this.#log.partition
+  }
+
+  /** As people write it: `orders-3`. */
+  get name(): string {
+    return `${this.topic}-${this.partition}`
   }
 
   get topicId(): string {
-    return this.log.topicId
+    return this.#log.topicId
   }
 
   get config(): TopicConfig {
     return this.#config
   }
 
+  get metadata(): PartitionMetadata {
+    return this.#metadata
+  }
+
   get leaderEpoch(): number {
-    return this.#leaderEpoch
+    return this.#metadata.leaderEpoch
+  }
+
+  get isLeader(): boolean {
+    return this.#leader !== undefined
+  }
+
+  get isRetired(): boolean {
+    return this.#retired !== undefined
   }
 
   get highWatermark(): number {
@@ -70,36 +100,47 @@ export class Partition implements LogListener, ParkingPlace {
 
   /** True while acknowledgements wait. */
   get isWaiting(): boolean {
-    return this.#waiters.size > 0
+    return this.#acks.size > 0
   }
 
   configure(config: TopicConfig): void {
     this.#config = config
-    this.log.configure(config)
-    // A weaker durability may commit what was waiting for a flush.
+    this.#log.configure(config)
+    // A weaker durability, or a smaller minimum, may commit what was waiting.
     this.advanced()
   }
 
-  setLeaderEpoch(leaderEpoch: number): void {
-    this.#leaderEpoch = leaderEpoch
+  /** The controller has decided something about the partition. */
+  follow(metadata: PartitionMetadata): void {
+    if (metadata.partitionEpoch <= this.#metadata.partitionEpoch) return
+    this.#metadata = metadata
+    this.#takeRole(metadata)
   }
 
   /** Throws unless this node leads the partition in `leaderEpoch` (undefined: the sender does not know and does not care). */
   checkLeadership(leaderEpoch: number | undefined): void {
     if (this.#retired !== undefined) throw this.#retired
-    if (leaderEpoch === undefined || leaderEpoch === this.#leaderEpoch) return
-    const code = leaderEpoch < this.#leaderEpoch ? 'FENCED_LEADER_EPOCH' : 'UNKNOWN_LEADER_EPOCH'
-    throw new TidemarkError(
-      code,
-      `the request knows leader epoch ${leaderEpoch} of ${this.topic}-${this.partition}, it is ${this.#leaderEpoch}`,
-    )
+    if (this.#leader === undefined) throw this.#notLeader()
+    if (leaderEpoch !== undefined && leaderEpoch !== this.leaderEpoch) throw wrongEpoch(this.name, leaderEpoch, this.leaderEpoch)
+  }
+
+  /** Throws while this node does not know yet what earlier leaders committed: its high watermark would be too low. */
+  checkWatermarkKnown(): void {
+    if (this.#leader === undefined || this.#highWatermark >= this.#leader.epochStartOffset) return
+    throw watermarkUnknown(this.name, this.#host.nodeId)
+  }
+
+  /** Throws when an append could not be committed on as many replicas as the topic asks for. */
+  checkEnoughReplicas(): void {
+    const { isr, minIsr } = this.#insync()
+    if (isr.length < minIsr) throw tooFew(this.name, isr.length, minIsr)
   }
 
   /** Appends one batch; the buffer belongs to the log from here on. Throws `TidemarkError`, then nothing was appended. */
   append(batch: Buffer): Appended {
-    const appended = this.log.append(batch, { leaderEpoch: this.#leaderEpoch })
+    const appended = this.#log.append(batch, { leaderEpoch: this.leaderEpoch })
     if (!appended.duplicate) {
-      this.#uncommitted.push({ endOffset: appended.lastOffset + 1, bytes: batch.length })
+      this.#acks.appended(appended.lastOffset + 1, batch.length)
       if (this.#config.durability === 'none') this.advanced()
     }
     return appended
@@ -107,72 +148,152 @@ export class Partition implements LogListener, ParkingPlace {
 
   /** Calls `reached` once the high watermark is at least `offset`, or with an error when that will not happen in time. */
   whenCommitted(offset: number, deadlineMs: number, reached: Reached): void {
-    if (this.#highWatermark >= offset) {
-      reached(undefined)
-      return
-    }
-    this.#waiters.add(offset, deadlineMs, reached)
-    if (this.#waiters.size === 1) this.#onWaiting(this)
+    this.#wait('committed', this.#highWatermark, offset, deadlineMs, reached)
+  }
+
+  /** As `whenCommitted`, once this node alone has it as durable as the topic asks. */
+  whenDurable(offset: number, deadlineMs: number, reached: Reached): void {
+    this.#wait('durable', durableOffset(this.#log, this.#config), offset, deadlineMs, reached)
   }
 
   /** Fails acknowledgements whose deadline (monotonic) has passed. What they wait for may still happen. */
   expireWaiters(nowMs: number): void {
-    this.#waiters.expire(
-      nowMs,
-      () =>
-        new TidemarkError(
-          'REQUEST_TIMED_OUT',
-          `${this.topic}-${this.partition} did not commit the records in time; they may still be committed`,
-          {
-            outcome: 'indeterminate',
-          },
-        ),
-    )
+    this.#acks.expire(nowMs, () => timedOut(this.name))
   }
 
-  /** The log made progress. */
+  /** A follower has fetched: it has what it says it has. Throws `INELIGIBLE_REPLICA` when it is none of ours. */
+  replicaFetched(fetched: ReplicaFetched): void {
+    if (this.#leader?.isReplica(fetched.nodeId) !== true)
+      throw new TidemarkError('INELIGIBLE_REPLICA', `node ${fetched.nodeId} has no replica of ${this.name}`)
+    this.#leader.fetched(fetched, this.#log.logEndOffset, this.#host.clock.monotonic())
+    this.advanced()
+    this.reviewIsr()
+  }
+
+  /** Looks whether somebody has fallen behind or caught up, and has the controller asked if so. */
+  reviewIsr(): void {
+    const proposal = this.#leader?.propose({
+      highWatermark: this.#highWatermark,
+      nowMs: this.#host.clock.monotonic(),
+      lagMaxMs: this.#host.replicaLagMaxMs,
+      countsFlushed: this.#config.durability === 'fsync',
+      isEligible: (nodeId, nodeEpoch) => this.#host.isEligible(nodeId, nodeEpoch),
+    })
+    if (proposal !== undefined) this.#host.isrWanted(this, proposal)
+  }
+
+  /** The controller has answered a proposal; the metadata says the same, later. */
+  isrDecided(state: Pick<PartitionMetadata, 'replicas' | 'isr' | 'partitionEpoch'>): void {
+    this.#leader?.update(state)
+    this.advanced()
+    this.#reportTooFew()
+  }
+
+  /** The controller has not done what was proposed. */
+  isrRefused(proposal: IsrProposal): void {
+    this.#leader?.refused(proposal)
+    this.advanced()
+  }
+
+  /** The leader says how far records are committed. */
+  toldHighWatermark(offset: number): void {
+    if (this.#leader === undefined) this.#raise(Math.min(offset, this.#log.logEndOffset))
+  }
+
+  /** The log was cut or begun anew: from here on this one is it. What was committed is in it, unless the leader has deleted it. */
+  replaceLog(log: PartitionLog): void {
+    this.#log = log
+    log.setListener(this)
+    this.#highWatermark = Math.max(log.logStartOffset, Math.min(this.#highWatermark, log.logEndOffset))
+  }
+
+  /** The log made progress, or what counts as committed may have changed. */
   advanced(): void {
-    const durable = this.#durableOffset()
-    if (durable <= this.#highWatermark) return
-    this.#highWatermark = durable
-    this.#waiters.release(durable)
-    const bytes = this.#takeCommittedBytes()
-    for (const fetch of [...this.parked]) fetch.bytesCommitted(bytes)
+    if (this.#leader === undefined) {
+      this.#host.flushed(this)
+      return
+    }
+    if (this.#log.writtenOffset !== this.#offeredOffset) {
+      this.#offeredOffset = this.#log.writtenOffset
+      for (const wake of [...this.parkedReplicas]) wake()
+    }
+    const own = durableOffset(this.#log, this.#config)
+    this.#acks.durable(own)
+    const { minIsr } = this.#insync()
+    const offset = this.#leader.committable(own, minIsr, this.#config.durability === 'fsync')
+    if (offset !== undefined) this.#raise(offset)
   }
 
   /** The log took appends back that never reached the disk. */
   undone(fromOffset: number, error: TidemarkError): void {
-    this.#uncommitted = this.#uncommitted.filter((append) => append.endOffset <= fromOffset)
-    this.#waiters.rejectFrom(fromOffset, error)
+    this.#acks.undone(fromOffset, error)
   }
 
   /** Ends the partition on this node: whoever waits gets `reason`. The log is the caller's to close or delete. */
   retire(reason: TidemarkError): void {
     this.#retired = reason
-    this.#waiters.rejectFrom(-1, reason)
+    this.#dismiss(reason)
+  }
+
+  #takeRole(metadata: PartitionMetadata): void {
+    if (metadata.leader !== this.#host.nodeId) {
+      const wasLeader = this.#leader !== undefined
+      this.#leader = undefined
+      if (wasLeader) this.#dismiss(this.#notLeader())
+      return
+    }
+    if (this.#leader?.leaderEpoch === metadata.leaderEpoch) this.#leader.update(metadata)
+    else {
+      this.#leader = new LeaderState(this.#host.nodeId, metadata, this.#log.logEndOffset, this.#host.clock.monotonic())
+      // Fetches of an earlier epoch wait for nothing any more.
+      for (const wake of [...this.parkedReplicas]) wake()
+    }
+    this.advanced()
+    this.#reportTooFew()
+  }
+
+  /** Whoever waits for a commit that cannot come learns so: the records are there, and may yet be committed. */
+  #reportTooFew(): void {
+    const { isr, minIsr } = this.#insync()
+    if (isr.length < minIsr) this.#acks.rejectCommitted(tooFewAfterAppend(this.name, isr.length, minIsr))
+  }
+
+  #insync(): { readonly isr: readonly number[]; readonly minIsr: number } {
+    const { replicas } = this.#metadata
+    return { isr: this.#leader?.isr ?? this.#metadata.isr, minIsr: minInsyncOf(this.#config, replicas.length) }
+  }
+
+  #dismiss(reason: TidemarkError): void {
+    const unknown = new TidemarkError(reason.code, reason.message, { leader: reason.leader, outcome: 'indeterminate' })
+    this.#acks.dismiss(unknown)
     for (const fetch of [...this.parked]) fetch.wake()
+    for (const wake of [...this.parkedReplicas]) wake()
   }
 
-  #durableOffset(): number {
-    switch (this.#config.durability) {
-      case 'fsync':
-        return this.log.flushedOffset
-      case 'replicated':
-        return this.log.writtenOffset
-      case 'none':
-        return this.log.logEndOffset
-    }
+  #notLeader(): TidemarkError {
+    return notLeader(this.name, this.#host.nodeId, this.#metadata, this.#host.addressOf(this.#metadata.leader))
   }
 
-  #takeCommittedBytes(): number {
-    let bytes = 0
-    let count = 0
-    for (const append of this.#uncommitted) {
-      if (append.endOffset > this.#highWatermark) break
-      bytes += append.bytes
-      count++
+  #wait(what: 'committed' | 'durable', present: number, offset: number, deadlineMs: number, reached: Reached): void {
+    if (present >= offset) {
+      reached(undefined)
+      return
     }
-    this.#uncommitted.splice(0, count)
-    return bytes
+    const isFirst = !this.isWaiting
+    this.#acks.add(what, offset, deadlineMs, reached)
+    if (isFirst) this.#host.waiting(this)
   }
+
+  #raise(offset: number): void {
+    if (offset <= this.#highWatermark) return
+    this.#highWatermark = offset
+    const bytes = this.#acks.committed(offset)
+    for (const fetch of [...this.parked]) fetch.bytesCommitted(bytes)
+  }
+}
+
+/** Up to where this node alone has records as durable as the topic asks. */
+function durableOffset(log: PartitionLog, { durability }: TopicConfig): number {
+  if (durability === 'fsync') return log.flushedOffset
+  return durability === 'replicated' ? log.writtenOffset : log.logEndOffset
 }

@@ -17,8 +17,11 @@ import type { Runtime } from '../runtime/runtime.ts'
 import { Broker } from './broker.ts'
 import { ClusterLink } from './cluster-link.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
+import type { Partition } from './partition.ts'
 import { PartitionRegistry } from './partition-registry.ts'
 import { ProducerIds } from './producer-ids.ts'
+import { GrpcReplicaChannel } from './replication/grpc-channel.ts'
+import { NodeReplication } from './replication/node-replication.ts'
 import { RetentionLoop } from './retention-loop.ts'
 import type { GrpcServer } from './transport/grpc/grpc-server.ts'
 import { createHttpServer, type HttpServer } from './transport/http/http-server.ts'
@@ -77,6 +80,7 @@ class Node implements RunningNode {
   #grpc: GrpcServer | undefined
   #http: HttpServer | undefined
   #retention: RetentionLoop | undefined
+  #replication: NodeReplication | undefined
   #unsubscribe: (() => void) | undefined
   #closing: Promise<void> | undefined
 
@@ -215,18 +219,33 @@ class Node implements RunningNode {
         openFileCount: dataDir.openFileCount,
       }),
       storageFailure: () => dataDir.failure,
-      createPartitions: (onWaiting) =>
-        new PartitionRegistry({
-          dataDir,
-          runtime: this.#runtime,
-          nodeId: config.nodeId,
-          partitionBudgetBytes: config.limits.produceInflightBytesPerPartitionMax,
-          onWaiting,
-        }),
+      createPartitions: (waiting) => this.#createPartitions(dataDir, cluster, waiting),
     })
     this.#broker = broker
     if (this.#grpc !== undefined) this.#services?.addServices(this.#grpc, broker)
     return broker
+  }
+
+  #createPartitions(dataDir: DataDir, cluster: ClusterLink, waiting: (partition: Partition) => void): PartitionRegistry {
+    const { nodeId, replicaLagMaxMs, limits } = this.#config
+    const host = new NodeReplication({
+      nodeId,
+      nodeEpoch: () => cluster.nodeEpoch,
+      runtime: this.#runtime,
+      view: cluster.view,
+      controller: cluster.controller,
+      channel: new GrpcReplicaChannel(
+        (id) => cluster.registeredAddress(id),
+        () => cluster.loadChannels(),
+      ),
+      replicaLagMaxMs,
+      partitions: () => partitions,
+      waiting,
+    })
+    this.#replication = host
+    const partitionBudgetBytes = limits.produceInflightBytesPerPartitionMax
+    const partitions = new PartitionRegistry({ dataDir, runtime: this.#runtime, partitionBudgetBytes, host })
+    return partitions
   }
 
   /** Directories that no topic claims are kept: only the metadata may say that data can go. */
@@ -244,6 +263,7 @@ class Node implements RunningNode {
     await this.#grpc?.shutdown(CALL_GRACE_MS)
     await this.#retention?.close()
     this.#unsubscribe?.()
+    this.#replication?.close()
     this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))
     this.#broker?.close()
     await this.#cluster?.close()

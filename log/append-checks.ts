@@ -37,7 +37,12 @@ export function producerOf(batch: Buffer): ProducerBatch | undefined {
 }
 
 /** Whether a batch that came from a leader follows on a log that ends at `endOffset` in `latestEpoch`. Throws `CORRUPT_BATCH`, `OFFSET_OUT_OF_RANGE`. */
-export function checkFollows(batch: Buffer, where: string, endOffset: number, latestEpoch: number): { readonly baseOffset: number; readonly epoch: number } {
+export function checkFollows(
+  batch: Buffer,
+  where: string,
+  endOffset: number,
+  latestEpoch: number,
+): { readonly baseOffset: number; readonly epoch: number } {
   // A flipped bit goes no further.
   if (!isChecksumRight(batch)) throw new TidemarkError('CORRUPT_BATCH', `a batch of ${where} came from its leader with a wrong checksum`)
   const baseOffset = readBaseOffset(batch)

@@ -36,3 +36,10 @@ export interface LogOptions {
   /** Of a log that does not exist yet: its first offset. Default 0. */
   readonly beginAt?: number
 }
+
+export interface LogIdentity {
+  readonly topic: string
+  readonly partition: number
+  readonly topicId: string
+  readonly directory: string
+}

@@ -18,7 +18,7 @@ import { checkBatch, checkFollows, producerOf } from './append-checks.ts'
 import type { GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import { LogReader } from './log-reader.ts'
-import type { Appended, LogDescription, LogListener } from './log-types.ts'
+import type { Appended, LogDescription, LogIdentity, LogListener } from './log-types.ts'
 import { LogWriter, type WriterOwner, type WriterParts } from './log-writer.ts'
 import type { ProducerState } from './producer-state.ts'
 import type { RecoveredLog } from './recovery.ts'
@@ -33,13 +33,6 @@ export type { Appended, LogDescription, LogListener } from './log-types.ts'
 export interface LogParts extends WriterParts {
   /** Asks to be flushed within a second, and checkpointed some time later. */
   readonly noteDirty: (log: PartitionLog) => void
-}
-
-export interface LogIdentity {
-  readonly topic: string
-  readonly partition: number
-  readonly topicId: string
-  readonly directory: string
 }
 
 export class PartitionLog implements WriterOwner {
@@ -277,8 +270,6 @@ export class PartitionLog implements WriterOwner {
     this.#commit.stop(error)
     this.undoFrom(this.flushedOffset, error)
   }
-
-  // What the writer asks of its owner.
 
   progressed(hasWritten: boolean): void {
     if (hasWritten) this.#parts.noteDirty(this)

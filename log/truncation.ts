@@ -42,7 +42,12 @@ export async function truncateOnDisk(parts: SegmentParts, directory: string, off
   const kept = checkpoint.segments.filter(({ baseOffset }) => baseOffset < cut.segment.baseOffset)
   const segments = [...kept, { baseOffset: cut.segment.baseOffset, sizeBytes: cut.position }]
   const activeSinceMs = cut.position > 0 ? checkpoint.activeSinceMs : 0
-  await writeFileAtomic(files, directory, CHECKPOINT_FILE, serializeCheckpoint({ ...checkpoint, recoveryOffset: cut.endOffset, activeSinceMs, segments }))
+  await writeFileAtomic(
+    files,
+    directory,
+    CHECKPOINT_FILE,
+    serializeCheckpoint({ ...checkpoint, recoveryOffset: cut.endOffset, activeSinceMs, segments }),
+  )
   const names = await files.list(directory)
   const later = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []).filter((base) => base > cut.segment.baseOffset)
   for (const base of later.sort((a, b) => b - a)) await removeSegment(parts, new Segment(parts, directory, base, 0))
@@ -66,11 +71,14 @@ async function findCut(parts: SegmentParts, directory: string, { segments }: Che
   if (mark === undefined) return undefined
   const segment = new Segment(parts, directory, mark.baseOffset, mark.sizeBytes)
   let endOffset = mark.baseOffset
-  const { position, damage } = await segment.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch) => {
-    if (readLastOffset(batch) >= offset) return false
-    endOffset = readLastOffset(batch) + 1
-    return true
-  })
+  const { position, damage } = await segment.scan(
+    { from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false },
+    (batch) => {
+      if (readLastOffset(batch) >= offset) return false
+      endOffset = readLastOffset(batch) + 1
+      return true
+    },
+  )
   if (damage !== undefined) throw new TidemarkError('CORRUPT_LOG', `${segment.path} at byte ${damage.position}: ${damage.what}`)
   const isWhole = position === mark.sizeBytes && mark === segments.at(-1)
   return isWhole ? undefined : { segment, position, endOffset }

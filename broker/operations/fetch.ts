@@ -142,6 +142,7 @@ class FetchOperation implements PendingFetch {
     try {
       const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
       partition.checkLeadership(entry.leaderEpoch)
+      partition.checkWatermarkKnown()
       checkOffset(partition, entry.offset)
       if (entry.offset >= partition.highWatermark || (budgetBytes <= 0 && !isFirst)) return resultOf(partition, [])
       const batches = partition.log.readCached(entry.offset, budgetBytes, partition.highWatermark)

@@ -54,6 +54,7 @@ async function findOffset(partition: Partition, entry: ListOffsetsPartition): Pr
     case OffsetPosition.EARLIEST:
       return { offset: partition.log.logStartOffset, timestampMs: 0 }
     case OffsetPosition.LATEST:
+      partition.checkWatermarkKnown()
       return { offset: partition.highWatermark, timestampMs: 0 }
     case OffsetPosition.MAX_TIMESTAMP:
       return partition.log.offsetOfMaxTimestamp(partition.highWatermark)

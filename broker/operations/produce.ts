@@ -91,6 +91,7 @@ function appendOne(
   try {
     partition = broker.partitions.find(entry.topic, entry.partition, entry.topicId)
     partition.checkLeadership(entry.leaderEpoch)
+    if (acks === 'all') partition.checkEnoughReplicas()
     release = admit(broker, connection, partition, bytes)
     const appended = partition.append(entry.batch)
     broker.counters.producedBytes += bytes
@@ -109,8 +110,8 @@ function appendOne(
       })
     }
     if (acks === 'none') settle(ignoredResult(entry))
-    // The only replica: what the leader has made durable is committed, so `leader` and `all` wait for the same.
-    partition.whenCommitted(appended.lastOffset + 1, deadlineMs, acknowledge)
+    if (acks === 'all') partition.whenCommitted(appended.lastOffset + 1, deadlineMs, acknowledge)
+    else partition.whenDurable(appended.lastOffset + 1, deadlineMs, acknowledge)
   } catch (error) {
     release?.()
     settle(failedResult(entry, TidemarkError.from(error)))

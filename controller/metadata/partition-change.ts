@@ -13,6 +13,7 @@
  */
 import type { MetadataRecord, PartitionRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import type { MetadataImage, PartitionMetadata, TopicMetadata } from './image.ts'
+import { minInsyncOf } from './min-insync.ts'
 
 export type Election =
   /** The leader stays, if it may. */
@@ -56,9 +57,9 @@ export function nodeStates(
   }
 }
 
-/** In-sync replicas that a partition needs to take writes. A topic may ask for more than it has replicas. */
+/** In-sync replicas that a partition needs to take writes. */
 export function minIsrOf(topic: TopicMetadata, replicas: readonly number[]): number {
-  return Math.min(topic.config.minInsyncReplicas, replicas.length)
+  return minInsyncOf(topic.config, replicas.length)
 }
 
 /** The record of the change; undefined when nothing changes. */

@@ -69,8 +69,14 @@ describe('a log that follows', () => {
     }
     await log.flush()
     const cut = await dir.truncateLog(log, 2)
-    expect(cut.append(batchOf(['n1'], { producer: { id: 7, epoch: 0, baseSequence: 1 } }), { leaderEpoch: 2 })).toMatchObject({ duplicate: true, baseOffset: 1 })
-    expect(cut.append(batchOf(['n2'], { producer: { id: 7, epoch: 0, baseSequence: 2 } }), { leaderEpoch: 2 })).toMatchObject({ duplicate: false, baseOffset: 2 })
+    expect(cut.append(batchOf(['n1'], { producer: { id: 7, epoch: 0, baseSequence: 1 } }), { leaderEpoch: 2 })).toMatchObject({
+      duplicate: true,
+      baseOffset: 1,
+    })
+    expect(cut.append(batchOf(['n2'], { producer: { id: 7, epoch: 0, baseSequence: 2 } }), { leaderEpoch: 2 })).toMatchObject({
+      duplicate: false,
+      baseOffset: 2,
+    })
   })
 
   it('begins anew at another offset', async () => {

@@ -4,6 +4,7 @@ import { ClusterService } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import { logService } from '../../../protocol/log-codec.ts'
 import { ControllerService } from '../../../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumService } from '../../../protocol/gen/tidemark/v1/quorum.ts'
+import { ReplicaService } from '../../../protocol/gen/tidemark/v1/replica.ts'
 import type { Broker } from '../../broker.ts'
 import type { Limits } from '../../config.ts'
 import type { ControllerNode } from '../../controller-node.ts'
@@ -13,6 +14,7 @@ import { createHealthService } from './health-service.ts'
 import { createControllerService } from './controller-service.ts'
 import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
+import { createReplicaService } from './replica-service.ts'
 
 export function openGrpcServer(limits: Limits): GrpcServer {
   return createGrpcServer(limits)
@@ -31,5 +33,6 @@ export function addNodeServices({ server }: GrpcServer, node: () => ControllerNo
 export function addServices({ server }: GrpcServer, broker: Broker): void {
   server.addService(logService, createLogService(broker))
   server.addService(ClusterService, createClusterService(broker))
+  server.addService(ReplicaService, createReplicaService(broker))
   server.addService(HealthService, createHealthService(broker))
 }

@@ -1,0 +1,220 @@
+/**
+ * The leader's side of replication: followers pull, and say with each fetch how far they are.
+ *
+ * A long poll: answered at once when there are records beyond what a follower has, or an error, or its log is not a prefix of
+ * ours; else when something is written. A request with `max_bytes` 0 only reports progress, and is answered at once.
+ */
+import { toErrorDetail } from '../../protocol/error-wire.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import type {
+  ReplicaFetchPartition,
+  ReplicaFetchRequest,
+  ReplicaFetchResponse,
+  ReplicaFetchResult,
+} from '../../protocol/gen/tidemark/v1/replica.ts'
+import type { Timer } from '../../runtime/runtime.ts'
+import type { Broker } from '../broker.ts'
+import type { Partition } from '../partition.ts'
+
+/** Records in one answer. */
+const ANSWER_BYTES_MAX = 8 * 1024 * 1024
+const WAIT_MAX_MS = 10_000
+/** Partitions in one request. */
+const PARTITIONS_MAX = 20_000
+
+/** Calls `done` once, perhaps before it returns, unless the result is cancelled before. */
+export function replicaFetch(
+  broker: Broker,
+  request: ReplicaFetchRequest,
+  done: (response: ReplicaFetchResponse) => void,
+): { cancel(): void } {
+  const operation = new ReplicaFetch(broker, request, done)
+  operation.start()
+  return operation
+}
+
+class ReplicaFetch {
+  readonly #broker: Broker
+  readonly #request: ReplicaFetchRequest
+  readonly #done: (response: ReplicaFetchResponse) => void
+  readonly #maxBytes: number
+  readonly #wake = (): void => this.#look()
+  #places: Partition[] = []
+  #timer: Timer | undefined
+  #isReading = false
+  #isDue = false
+  #isOver = false
+
+  constructor(broker: Broker, request: ReplicaFetchRequest, done: (response: ReplicaFetchResponse) => void) {
+    this.#broker = broker
+    this.#request = request
+    this.#done = done
+    this.#maxBytes = Math.min(request.maxBytes, ANSWER_BYTES_MAX)
+  }
+
+  start(): void {
+    try {
+      this.#check()
+    } catch (error) {
+      this.#answer({ error: toErrorDetail(TidemarkError.from(error)), partitions: [] })
+      return
+    }
+    const failures = this.#request.partitions.flatMap((entry) => this.#noteProgress(entry) ?? [])
+    if (this.#maxBytes === 0 || failures.length > 0 || this.#request.maxWaitMs === 0) this.#isDue = true
+    this.#look()
+    if (this.#isOver || this.#isReading) return
+    this.#park()
+  }
+
+  cancel(): void {
+    this.#isOver = true
+    this.#unpark()
+  }
+
+  #check(): void {
+    const { clusterId, nodeId, nodeEpoch, partitions } = this.#request
+    const { image } = this.#broker.view
+    this.#broker.checkServing()
+    if (clusterId !== image.clusterId)
+      throw new TidemarkError('INCONSISTENT_CLUSTER_ID', `node ${nodeId} is of cluster ${clusterId}, this is ${image.clusterId}`)
+    // Older than what is known here: an earlier run of the node, or not in the cluster any more. Newer: we have yet to hear of it.
+    const known = image.nodes.get(nodeId)?.nodeEpoch ?? 0
+    if (nodeEpoch < known)
+      throw new TidemarkError('FENCED_NODE_EPOCH', `node ${nodeId} is in its run ${known}, this is a fetch of ${nodeEpoch}`)
+    if (partitions.length > PARTITIONS_MAX)
+      throw new TidemarkError('LIMIT_EXCEEDED', `${partitions.length} partitions in one fetch, at most ${PARTITIONS_MAX} are allowed`)
+  }
+
+  /** Takes the follower's word for how far it is; an error when it cannot be taken. */
+  #noteProgress(entry: ReplicaFetchPartition): TidemarkError | undefined {
+    try {
+      const partition = this.#partitionOf(entry)
+      if (divergenceOf(partition, entry) !== undefined) return undefined
+      const { fetchOffset, flushedOffset } = entry
+      checkRange(partition, entry)
+      const { nodeId, nodeEpoch } = this.#request
+      partition.replicaFetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(flushedOffset, fetchOffset) })
+      return undefined
+    } catch (error) {
+      return TidemarkError.from(error)
+    }
+  }
+
+  #partitionOf(entry: ReplicaFetchPartition): Partition {
+    const partition = this.#broker.partitions.findById(entry.topicId, entry.partition)
+    partition.checkLeadership(entry.leaderEpoch)
+    return partition
+  }
+
+  /** Answers if there is something to say. */
+  #look(): void {
+    if (this.#isOver || this.#isReading) return
+    this.#isReading = true
+    void this.#read().then((results) => {
+      this.#isReading = false
+      if (this.#isOver) return
+      const isNews = results.some(({ error, diverging, batches }) => error !== undefined || diverging !== undefined || batches.length > 0)
+      if (isNews || this.#isDue) this.#answer({ error: undefined, partitions: this.#isDue ? results : results.filter(saysSomething) })
+      else this.#park()
+    })
+  }
+
+  async #read(): Promise<ReplicaFetchResult[]> {
+    const results: ReplicaFetchResult[] = []
+    let budgetBytes = this.#maxBytes
+    for (const entry of this.#request.partitions) {
+      const result = await this.#readOne(entry, budgetBytes)
+      budgetBytes -= result.batches.length
+      results.push(result)
+    }
+    return results
+  }
+
+  async #readOne(entry: ReplicaFetchPartition, budgetBytes: number): Promise<ReplicaFetchResult> {
+    const { topicId, partition: number } = entry
+    const result = {
+      topicId,
+      partition: number,
+      error: undefined,
+      highWatermark: 0,
+      logStartOffset: 0,
+      diverging: undefined,
+      batches: NOTHING,
+    }
+    let logStartOffset = 0
+    try {
+      const partition = this.#partitionOf(entry)
+      const { log } = partition
+      logStartOffset = log.logStartOffset
+      const known = { ...result, highWatermark: partition.highWatermark, logStartOffset }
+      const diverging = divergenceOf(partition, entry)
+      if (diverging !== undefined) return { ...known, diverging }
+      checkRange(partition, entry)
+      const maxBytes = Math.min(budgetBytes, entry.maxBytes || budgetBytes)
+      // What is written, be it durable here or not: followers make it durable at the same time.
+      if (maxBytes <= 0 || entry.fetchOffset >= log.writtenOffset) return known
+      const batches =
+        log.readCached(entry.fetchOffset, maxBytes, log.writtenOffset) ?? (await log.read(entry.fetchOffset, maxBytes, log.writtenOffset))
+      // Meanwhile another may lead, and what was read be cut off.
+      partition.checkLeadership(entry.leaderEpoch)
+      return { ...known, batches: batches.length === 1 ? (batches[0] as Buffer) : Buffer.concat(batches) }
+    } catch (error) {
+      return { ...result, logStartOffset, error: toErrorDetail(TidemarkError.from(error)) }
+    }
+  }
+
+  #park(): void {
+    if (this.#timer !== undefined) return
+    const { timers } = this.#broker.runtime
+    this.#timer = timers.after(Math.min(this.#request.maxWaitMs, WAIT_MAX_MS), () => {
+      this.#isDue = true
+      this.#look()
+    })
+    for (const entry of this.#request.partitions) {
+      const partition = this.#broker.partitions.peekById(entry.topicId, entry.partition)
+      if (partition === undefined) continue
+      partition.parkedReplicas.add(this.#wake)
+      this.#places.push(partition)
+    }
+    // Written between the look and the parking.
+    this.#look()
+  }
+
+  #unpark(): void {
+    this.#timer?.cancel()
+    for (const partition of this.#places) partition.parkedReplicas.delete(this.#wake)
+    this.#places = []
+  }
+
+  #answer(answer: Omit<ReplicaFetchResponse, 'correlationId'>): void {
+    this.#isOver = true
+    this.#unpark()
+    this.#done({ correlationId: this.#request.correlationId, ...answer })
+  }
+}
+
+const NOTHING = Buffer.alloc(0)
+
+function saysSomething({ error, diverging, batches }: ReplicaFetchResult): boolean {
+  return error !== undefined || diverging !== undefined || batches.length > 0
+}
+
+/** Where the follower's log parts from ours; undefined when it is a prefix of it, as far as epochs tell. */
+function divergenceOf(
+  { log }: Partition,
+  { fetchOffset, lastFetchedEpochPlusOne }: ReplicaFetchPartition,
+): { epoch: number; endOffset: number } | undefined {
+  if (lastFetchedEpochPlusOne === 0 || fetchOffset <= log.logStartOffset) return undefined
+  const lastEpoch = lastFetchedEpochPlusOne - 1
+  const ours = log.epochEnd(lastEpoch)
+  if (ours.epoch === lastEpoch && ours.endOffset >= fetchOffset) return undefined
+  return { epoch: ours.epoch, endOffset: ours.endOffset }
+}
+
+function checkRange({ log, topic, partition }: Partition, { fetchOffset }: ReplicaFetchPartition): void {
+  if (fetchOffset >= log.logStartOffset && fetchOffset <= log.logEndOffset) return
+  throw new TidemarkError(
+    'OFFSET_OUT_OF_RANGE',
+    `offset ${fetchOffset} of ${topic}-${partition} is outside ${log.logStartOffset} to ${log.logEndOffset}`,
+  )
+}

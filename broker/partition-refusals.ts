@@ -1,0 +1,54 @@
+/** What a partition turns requests away with: each names the partition and the values that decided. */
+import type { PartitionMetadata } from '../controller/metadata/image.ts'
+import { type LeaderHint, TidemarkError } from '../protocol/errors.ts'
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export function notLeader(
+  where: string,
+  nodeId: number,
+  { leader, leaderEpoch }: PartitionMetadata,
+  address: Address | undefined,
+): TidemarkError {
+  if (leader < 0)
+    return new TidemarkError('LEADER_NOT_AVAILABLE', `${where} has no leader at the moment`, { retryAfterMs: 100, outcome: 'failed' })
+  const hint: LeaderHint | undefined = address && { nodeId: leader, leaderEpoch, host: address.host, port: address.port }
+  return new TidemarkError('NOT_LEADER', `node ${leader} leads ${where}, not node ${nodeId}`, {
+    outcome: 'failed',
+    ...(hint && { leader: hint }),
+  })
+}
+
+export function wrongEpoch(where: string, asked: number, present: number): TidemarkError {
+  const code = asked < present ? 'FENCED_LEADER_EPOCH' : 'UNKNOWN_LEADER_EPOCH'
+  return new TidemarkError(code, `the request knows leader epoch ${asked} of ${where}, it is ${present}`, { outcome: 'failed' })
+}
+
+export function watermarkUnknown(where: string, nodeId: number): TidemarkError {
+  return new TidemarkError(
+    'OFFSET_NOT_AVAILABLE',
+    `node ${nodeId} leads ${where} since a moment, and does not know yet how far it is committed`,
+    {
+      retryAfterMs: 20,
+      outcome: 'failed',
+    },
+  )
+}
+
+export function tooFew(where: string, inSync: number, minIsr: number): TidemarkError {
+  return new TidemarkError('NOT_ENOUGH_REPLICAS', `${where} has ${inSync} replicas in sync, ${minIsr} are asked for`, { outcome: 'failed' })
+}
+
+export function tooFewAfterAppend(where: string, inSync: number, minIsr: number): TidemarkError {
+  const message = `${where} has ${inSync} replicas in sync, ${minIsr} are asked for; the records were written and may yet be committed`
+  return new TidemarkError('NOT_ENOUGH_REPLICAS_AFTER_APPEND', message, { outcome: 'indeterminate' })
+}
+
+export function timedOut(where: string): TidemarkError {
+  return new TidemarkError('REQUEST_TIMED_OUT', `${where} did not commit the records in time; they may still be committed`, {
+    outcome: 'indeterminate',
+  })
+}

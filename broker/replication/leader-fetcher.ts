@@ -1,0 +1,285 @@
+/**
+ * Pulls the records of every partition that this node follows on one leader.
+ *
+ * One fetch is under way, a long poll over all of them; the next goes out as soon as its answer is written behind the
+ * logs. Making it durable takes longer, and the leader's acknowledgements wait for it: so a flush that ends while a fetch is parked is
+ * reported at once, by a request of its own that asks for nothing.
+ */
+import { splitBatches } from '../../protocol/batch-reader.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import type { ReplicaFetchRequest, ReplicaFetchResponse, ReplicaFetchResult } from '../../protocol/gen/tidemark/v1/replica.ts'
+import type { Runtime, Timer } from '../../runtime/runtime.ts'
+import type { Partition } from '../partition.ts'
+import type { ReplicaChannel, ReplicaStream } from './channel.ts'
+import { nextFetch, stepFor } from './follower-rules.ts'
+
+const WAIT_MS = 500
+const ANSWER_BYTES = 8 * 1024 * 1024
+const PARTITION_BYTES = 2 * 1024 * 1024
+
+/** A partition whose disk is behind by this much is not fetched until it has caught up. */
+const UNWRITTEN_BYTES_MAX = 16 * 1024 * 1024
+
+/** After an answer that says "not now", and after a stream broke; longer by chance. */
+const RETRY_MS = 50
+const RETRY_MAX_MS = 1000
+
+/** An answer that does not come in this time never will: the leader hangs, or the network swallows everything. */
+const SILENCE_MAX_MS = 5000
+
+export interface FollowerNode {
+  readonly nodeId: number
+  readonly clusterId: () => string
+  readonly nodeEpoch: () => number
+  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random' | 'log'>
+  readonly channel: ReplicaChannel
+  /** Cuts the log of a partition, or begins it anew. */
+  truncate(partition: Partition, offset: number): Promise<void>
+  reset(partition: Partition, offset: number): Promise<void>
+}
+
+interface Followed {
+  readonly partition: Partition
+  /** Its log is being cut. */
+  isBusy: boolean
+  /** Monotonic; not asked for before. */
+  retryAtMs: number
+  /** What the leader was told last. */
+  reportedOffset: number
+}
+
+export class LeaderFetcher {
+  readonly #leaderId: number
+  readonly #node: FollowerNode
+  readonly #followed = new Map<Partition, Followed>()
+  readonly #unreported = new Set<Followed>()
+  #stream: ReplicaStream | undefined
+  #retryMs = RETRY_MS
+  #retry: Timer | undefined
+  #silence: Timer | undefined
+  #correlationId = 0
+  /** Of the fetch under way, and where each log ended when it was asked. */
+  #fetch: { readonly correlationId: number; readonly asked: ReadonlyMap<Partition, number> } | undefined
+  /** Of the report under way. */
+  #reportId: number | undefined
+  #isClosed = false
+
+  constructor(leaderId: number, node: FollowerNode) {
+    this.#leaderId = leaderId
+    this.#node = node
+  }
+
+  get isIdle(): boolean {
+    return this.#followed.size === 0
+  }
+
+  /** Begins to follow, or has another look at a partition whose metadata changed. */
+  follow(partition: Partition): void {
+    const known = this.#followed.get(partition)
+    if (known === undefined) this.#followed.set(partition, { partition, isBusy: false, retryAtMs: 0, reportedOffset: -1 })
+    else known.retryAtMs = 0
+    // A fetch that is parked without it would keep it waiting.
+    this.#restart()
+  }
+
+  unfollow(partition: Partition): void {
+    const known = this.#followed.get(partition)
+    if (known === undefined) return
+    this.#followed.delete(partition)
+    this.#unreported.delete(known)
+  }
+
+  /** The log of a partition has written or flushed something. */
+  progressed(partition: Partition): void {
+    const known = this.#followed.get(partition)
+    if (known === undefined || known.isBusy) return
+    if (partition.log.flushedOffset > known.reportedOffset) this.#unreported.add(known)
+    if (this.#fetch === undefined) this.#fetchNext()
+    else this.#report()
+  }
+
+  close(): void {
+    this.#isClosed = true
+    this.#followed.clear()
+    this.#retry?.cancel()
+    this.#silence?.cancel()
+    this.#stream?.close()
+    this.#stream = undefined
+  }
+
+  #restart(): void {
+    if (this.#isClosed) return
+    if (this.#fetch !== undefined) {
+      // Its answer, should it come, is not looked at any more.
+      this.#fetch = undefined
+      this.#silence?.cancel()
+    }
+    this.#fetchNext()
+  }
+
+  #fetchNext(): void {
+    if (this.#isClosed || this.#fetch !== undefined || this.#followed.size === 0) return
+    const now = this.#node.runtime.clock.monotonic()
+    const ready = [...this.#followed.values()].filter(
+      ({ isBusy, retryAtMs, partition }) => !isBusy && retryAtMs <= now && partition.log.unwrittenBytes <= UNWRITTEN_BYTES_MAX,
+    )
+    if (ready.length === 0) {
+      this.#fetchLater(RETRY_MS)
+      return
+    }
+    const stream = this.#openStream()
+    const correlationId = ++this.#correlationId
+    this.#fetch = { correlationId, asked: new Map(ready.map(({ partition }) => [partition, partition.log.logEndOffset])) }
+    stream.send(this.#requestOf(correlationId, ready, { maxWaitMs: WAIT_MS, maxBytes: ANSWER_BYTES }))
+    this.#silence?.cancel()
+    this.#silence = this.#node.runtime.timers.after(SILENCE_MAX_MS, () =>
+      this.#broken(new TidemarkError('REQUEST_TIMED_OUT', `node ${this.#leaderId} does not answer`)),
+    )
+  }
+
+  #report(): void {
+    if (this.#reportId !== undefined || this.#stream === undefined || this.#unreported.size === 0) return
+    const now = this.#node.runtime.clock.monotonic()
+    const news = [...this.#unreported].filter(({ isBusy, retryAtMs }) => !isBusy && retryAtMs <= now)
+    if (news.length === 0) return
+    this.#reportId = ++this.#correlationId
+    this.#stream.send(this.#requestOf(this.#reportId, news, { maxWaitMs: 0, maxBytes: 0 }))
+  }
+
+  #requestOf(correlationId: number, followed: readonly Followed[], limits: { maxWaitMs: number; maxBytes: number }): ReplicaFetchRequest {
+    const { nodeId, clusterId, nodeEpoch } = this.#node
+    const partitions = followed.map((one) => {
+      const { topicId, partition, leaderEpoch, log } = one.partition
+      one.reportedOffset = log.flushedOffset
+      this.#unreported.delete(one)
+      return nextFetch(log, { topicId, partition, leaderEpoch }, PARTITION_BYTES)
+    })
+    return { correlationId, clusterId: clusterId(), nodeId, nodeEpoch: nodeEpoch(), minBytes: 1, ...limits, partitions }
+  }
+
+  #openStream(): ReplicaStream {
+    if (this.#stream !== undefined) return this.#stream
+    const stream: ReplicaStream = this.#node.channel.open(this.#leaderId, {
+      answered: (response) => {
+        if (this.#stream === stream) this.#answered(response)
+      },
+      broken: (error) => {
+        if (this.#stream === stream) this.#broken(error)
+      },
+    })
+    this.#stream = stream
+    return stream
+  }
+
+  #answered(response: ReplicaFetchResponse): void {
+    this.#retryMs = RETRY_MS
+    if (response.correlationId === this.#reportId) {
+      this.#reportId = undefined
+      this.#take(response, undefined)
+      this.#report()
+      return
+    }
+    if (response.correlationId !== this.#fetch?.correlationId) return
+    const { asked } = this.#fetch
+    this.#fetch = undefined
+    this.#silence?.cancel()
+    this.#take(response, asked)
+    if (response.error === undefined) this.#fetchNext()
+    else this.#fetchLater(this.#backoff())
+  }
+
+  /** `asked`: undefined for a report, whose answer has no records. */
+  #take({ error, partitions }: ReplicaFetchResponse, asked: ReadonlyMap<Partition, number> | undefined): void {
+    if (error !== undefined)
+      this.#node.runtime.log.debug('replica.refused', { leaderId: this.#leaderId, code: error.code, message: error.message })
+    const byKey = new Map([...this.#followed.values()].map((one) => [keyOf(one.partition), one]))
+    for (const result of partitions) {
+      const followed = byKey.get(keyOf(result))
+      if (followed === undefined || followed.isBusy) continue
+      try {
+        this.#takeOne(followed, result, asked?.get(followed.partition))
+      } catch (caught) {
+        this.#postpone(followed, TidemarkError.from(caught))
+      }
+    }
+  }
+
+  #takeOne(followed: Followed, result: ReplicaFetchResult, asked: number | undefined): void {
+    const { partition } = followed
+    const { log } = partition
+    if (asked === undefined) {
+      if (result.error === undefined && result.diverging === undefined) partition.toldHighWatermark(result.highWatermark)
+      return
+    }
+    const step = stepFor(log, asked, result)
+    switch (step.kind) {
+      case 'append':
+        for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch)
+        break
+      case 'truncate':
+        this.#node.runtime.log.info('replica.truncated', {
+          topic: partition.topic,
+          partition: partition.partition,
+          from: log.logEndOffset,
+          to: step.offset,
+        })
+        this.#change(followed, this.#node.truncate(partition, step.offset))
+        return
+      case 'reset':
+        this.#node.runtime.log.warn('replica.begun-anew', { topic: partition.topic, partition: partition.partition, at: step.offset })
+        this.#change(followed, this.#node.reset(partition, step.offset))
+        return
+      case 'wait':
+        this.#postpone(followed, new TidemarkError('LEADER_NOT_AVAILABLE', step.code))
+        return
+      case 'nothing':
+        break
+    }
+    partition.toldHighWatermark(result.highWatermark)
+    if (result.logStartOffset > log.logStartOffset && result.logStartOffset <= log.flushedOffset)
+      log.deleteRecordsBefore(result.logStartOffset).catch((error: unknown) => this.#postpone(followed, TidemarkError.from(error)))
+  }
+
+  #change(followed: Followed, change: Promise<void>): void {
+    followed.isBusy = true
+    change
+      .catch((error: unknown) => this.#postpone(followed, TidemarkError.from(error)))
+      .finally(() => {
+        followed.isBusy = false
+        this.#fetchNext()
+      })
+  }
+
+  #postpone(followed: Followed, error: TidemarkError): void {
+    const { runtime } = this.#node
+    followed.retryAtMs = runtime.clock.monotonic() + RETRY_MS * (1 + runtime.random.float())
+    runtime.log.debug('replica.postponed', { topic: followed.partition.topic, partition: followed.partition.partition, error })
+    this.#fetchLater(2 * RETRY_MS)
+  }
+
+  #broken(error: Error): void {
+    this.#node.runtime.log.debug('replica.stream-broken', { leaderId: this.#leaderId, error })
+    this.#stream?.close()
+    this.#stream = undefined
+    this.#fetch = undefined
+    this.#reportId = undefined
+    this.#silence?.cancel()
+    this.#fetchLater(this.#backoff())
+  }
+
+  #backoff(): number {
+    const delay = this.#retryMs * (0.5 + this.#node.runtime.random.float())
+    this.#retryMs = Math.min(RETRY_MAX_MS, this.#retryMs * 2)
+    return delay
+  }
+
+  #fetchLater(delayMs: number): void {
+    if (this.#isClosed) return
+    this.#retry?.cancel()
+    this.#retry = this.#node.runtime.timers.after(delayMs, () => this.#fetchNext())
+  }
+}
+
+function keyOf({ topicId, partition }: { readonly topicId: string; readonly partition: number }): string {
+  return `${topicId}-${partition}`
+}

@@ -1,0 +1,109 @@
+/** Replication on one node: what its partitions need of it, joined: fetchers for those it follows, ISR changes for those it leads. */
+import type { ActiveController } from '../../controller/active-controller.ts'
+import type { MetadataView } from '../../controller/metadata-view.ts'
+import type { Runtime, Timer } from '../../runtime/runtime.ts'
+import type { Partition } from '../partition.ts'
+import type { PartitionRegistry, RegistryHost } from '../partition-registry.ts'
+import type { ReplicaChannel } from './channel.ts'
+import { IsrChanger } from './isr-changer.ts'
+import type { IsrProposal } from './leader-state.ts'
+import { ReplicaFetchers } from './replica-fetchers.ts'
+
+/** Leaders look for replicas that have fallen behind so often, as a part of the time they may be behind. */
+const REVIEW_PART = 0.25
+
+export interface NodeReplicationParts {
+  readonly nodeId: number
+  readonly nodeEpoch: () => number
+  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random' | 'log'>
+  readonly view: MetadataView
+  readonly controller: Pick<ActiveController, 'ask'>
+  readonly channel: ReplicaChannel
+  readonly replicaLagMaxMs: number
+  readonly partitions: () => PartitionRegistry
+  /** An acknowledgement waits: someone has to look after its deadline. */
+  readonly waiting: (partition: Partition) => void
+}
+
+export class NodeReplication implements RegistryHost {
+  readonly #parts: NodeReplicationParts
+  readonly #fetchers: ReplicaFetchers
+  readonly #changer: IsrChanger
+  readonly #review: Timer
+
+  constructor(parts: NodeReplicationParts) {
+    const { nodeId, nodeEpoch, runtime, view, controller, channel, replicaLagMaxMs } = parts
+    const clusterId = (): string => view.image.clusterId
+    this.#parts = parts
+    this.#changer = new IsrChanger({ controller, runtime, node: () => ({ clusterId: clusterId(), nodeId, nodeEpoch: nodeEpoch() }) })
+    this.#fetchers = new ReplicaFetchers({
+      nodeId,
+      clusterId,
+      nodeEpoch,
+      runtime,
+      channel,
+      truncate: (partition, offset) => parts.partitions().truncate(partition, offset),
+      reset: (partition, offset) => parts.partitions().reset(partition, offset),
+    })
+    this.#review = runtime.timers.every(replicaLagMaxMs * REVIEW_PART, () => {
+      for (const partition of parts.partitions().all()) partition.reviewIsr()
+    })
+  }
+
+  get nodeId(): number {
+    return this.#parts.nodeId
+  }
+
+  get clock(): Runtime['clock'] {
+    return this.#parts.runtime.clock
+  }
+
+  get replicaLagMaxMs(): number {
+    return this.#parts.replicaLagMaxMs
+  }
+
+  isEligible(nodeId: number, nodeEpoch: number): boolean {
+    const node = this.#parts.view.image.nodes.get(nodeId)
+    return node !== undefined && node.nodeEpoch === nodeEpoch && !node.fenced && !node.shuttingDown
+  }
+
+  addressOf(nodeId: number): { readonly host: string; readonly port: number } | undefined {
+    const node = this.#parts.view.image.nodes.get(nodeId)
+    return node && { host: node.host, port: node.port }
+  }
+
+  metadataOf(
+    topic: string,
+    partition: number,
+  ): { readonly topicId: string; readonly leader: number; readonly leaderEpoch: number } | undefined {
+    const known = this.#parts.view.image.topics.get(topic)
+    const state = known?.partitions[partition]
+    return known && state && { topicId: known.topicId, leader: state.leader, leaderEpoch: state.leaderEpoch }
+  }
+
+  waiting(partition: Partition): void {
+    this.#parts.waiting(partition)
+  }
+
+  isrWanted(partition: Partition, proposal: IsrProposal): void {
+    this.#changer.want(partition, proposal)
+  }
+
+  flushed(partition: Partition): void {
+    this.#fetchers.progressed(partition)
+  }
+
+  reviewed(partition: Partition): void {
+    this.#fetchers.review(partition)
+  }
+
+  closed(partition: Partition): void {
+    this.#fetchers.forget(partition)
+  }
+
+  close(): void {
+    this.#review.cancel()
+    this.#changer.close()
+    this.#fetchers.close()
+  }
+}
