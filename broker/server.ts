@@ -76,7 +76,6 @@ class Node implements RunningNode {
   #broker: Broker | undefined
   #port: Port | undefined
   #portNumber = 0
-  #services: typeof import('./transport/grpc/services.ts') | undefined
   #grpc: GrpcServer | undefined
   #http: HttpServer | undefined
   #retention: RetentionLoop | undefined
@@ -178,10 +177,11 @@ class Node implements RunningNode {
     const http = createHttpServer(() => this.#broker)
     this.#http = http
     // The largest thing to load; meanwhile the store of the quorum opens on another thread.
-    this.#services = await import('./transport/grpc/services.ts')
-    const grpc = this.#services.openGrpcServer(limits)
+    const services = await import('./transport/grpc/services.ts')
+    const grpc = services.openGrpcServer(limits)
     this.#grpc = grpc
-    this.#services.addNodeServices(grpc, () => cluster.controllerNode)
+    services.addNodeServices(grpc, () => cluster.controllerNode)
+    services.addServices(grpc, () => this.#broker)
     this.#port = new Port(
       { ...listen, connectionsMax: limits.connectionsMax, handshakeTimeoutMs: limits.handshakeTimeoutMs },
       {
@@ -222,7 +222,6 @@ class Node implements RunningNode {
       createPartitions: (waiting) => this.#createPartitions(dataDir, cluster, waiting),
     })
     this.#broker = broker
-    if (this.#grpc !== undefined) this.#services?.addServices(this.#grpc, broker)
     return broker
   }
 

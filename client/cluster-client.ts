@@ -2,7 +2,7 @@
  * What the parts of a client share: calls to whichever node answers, and the metadata of the topics in use.
  */
 import { fromErrorDetail } from '../protocol/error-wire.ts'
-import { TidemarkError } from '../protocol/errors.ts'
+import { type ErrorCode, TidemarkError } from '../protocol/errors.ts'
 import type { NodeDescription, TopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { PartitionerName } from '../protocol/topic-config.ts'
 import { formatAddress } from './addresses.ts'
@@ -29,10 +29,15 @@ export interface CallControl {
   readonly signal?: AbortSignal | undefined
   /** Default: the client's request timeout. */
   readonly timeoutMs?: number
+  /** How long one attempt may take before the next node is asked. */
+  readonly attemptTimeoutMs?: number
 }
 
 /** How long one attempt may take before another node is asked. */
 const ATTEMPT_TIMEOUT_MS = 10_000
+
+/** Failures of a node, not of the request: another one may do better. */
+const NODE_FAILURES: ReadonlySet<ErrorCode> = new Set(['UNAVAILABLE', 'REQUEST_TIMED_OUT', 'SHUTTING_DOWN', 'NOT_CONTROLLER'])
 
 export class ClusterClient {
   readonly runtime: RetryRuntime
@@ -41,6 +46,8 @@ export class ClusterClient {
   #addresses: readonly string[]
   #preferred = 0
   readonly #topics = new Map<string, TopicInfo>()
+  /** Topics whose leaders are in doubt. What else is known of them holds. */
+  readonly #stale = new Set<string>()
   readonly #refreshes = new Map<string, Promise<TopicInfo>>()
   readonly #closed = new AbortController()
 
@@ -94,28 +101,36 @@ export class ClusterClient {
     this.#checkOpen()
     const { clock } = this.runtime
     const deadlineMs = clock.monotonic() + (control.timeoutMs ?? this.requestTimeoutMs)
-    return withRetries(this.runtime, deadlineMs, control.signal, async () => {
-      const timeoutMs = Math.max(1, Math.min(ATTEMPT_TIMEOUT_MS, deadlineMs - clock.monotonic()))
-      try {
-        return await untilAborted(this.connection(address()).call(name, request, { timeoutMs, signal: control.signal }), control.signal)
-      } catch (error) {
-        if (
-          TidemarkError.is(error) &&
-          (error.code === 'UNAVAILABLE' || error.code === 'REQUEST_TIMED_OUT' || error.code === 'SHUTTING_DOWN')
-        )
-          failed()
-        throw error
-      }
-    })
+    const longestMs = control.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS
+    const signal = control.signal === undefined ? this.closed : AbortSignal.any([control.signal, this.closed])
+    try {
+      return await withRetries(this.runtime, deadlineMs, signal, async () => {
+        const timeoutMs = Math.max(1, Math.min(longestMs, deadlineMs - clock.monotonic()))
+        try {
+          return await untilAborted(this.connection(address()).call(name, request, { timeoutMs, signal }), signal)
+        } catch (error) {
+          if (TidemarkError.is(error) && NODE_FAILURES.has(error.code)) failed()
+          throw error
+        }
+      })
+    } catch (error) {
+      this.#checkOpen()
+      throw error
+    }
   }
 
   /** What is known of a topic, asked for when it is not. Throws `UNKNOWN_TOPIC`. */
   topic(name: string, control: CallControl = {}): Promise<TopicInfo> | TopicInfo {
-    return this.#topics.get(name) ?? untilAborted(this.refresh(name), control.signal)
+    return this.knownTopic(name) ?? untilAborted(this.refresh(name), control.signal)
   }
 
-  /** What is known of a topic now. */
+  /** What is known of a topic now; undefined also while its leaders are in doubt. */
   knownTopic(name: string): TopicInfo | undefined {
+    return this.#stale.has(name) ? undefined : this.#topics.get(name)
+  }
+
+  /** What was last heard of a topic, its leaders perhaps outdated: enough to choose a partition. */
+  lastKnownTopic(name: string): TopicInfo | undefined {
     return this.#topics.get(name)
   }
 
@@ -129,9 +144,22 @@ export class ClusterClient {
     return refresh
   }
 
-  /** Forgets what an error shows to be outdated. */
+  /** Asks again before the next request to a leader of the topic. */
   forget(name: string): void {
-    this.#topics.delete(name)
+    this.#stale.add(name)
+  }
+
+  /** Takes from an error what it tells of the partition's leader; without a hint newer than what is known, the leaders are in doubt. */
+  learnLeader(topic: string, partition: number, error: TidemarkError): void {
+    const info = this.knownTopic(topic)
+    const hint = error.leader
+    const known = info?.partitions[partition]
+    if (info === undefined || known === undefined || hint === undefined || hint.host === '' || hint.leaderEpoch <= known.leaderEpoch) {
+      this.forget(topic)
+      return
+    }
+    const leader = { address: formatAddress(hint.host, hint.port), leaderEpoch: hint.leaderEpoch }
+    this.#topics.set(topic, { ...info, partitions: info.partitions.with(partition, leader) })
   }
 
   /** Waits a little, as before the `attempt`-th retry. Rejects when the client closes. */
@@ -150,10 +178,12 @@ export class ClusterClient {
     if (description === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(name)}`)
     if (description.error !== undefined) {
       this.#topics.delete(name)
+      this.#stale.delete(name)
       throw fromErrorDetail(description.error, 'failed')
     }
     const info = infoOf(description, response.nodes)
     this.#topics.set(name, info)
+    this.#stale.delete(name)
     return info
   }
 

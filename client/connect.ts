@@ -59,13 +59,15 @@ export async function connect(bootstrap: string | readonly string[], options: Co
   const { createGrpcTransport } = await import('./grpc-transport.ts')
   const client = new ClusterClient({
     runtime: { clock: nodeClock, timers: nodeTimers, random: nodeRandom },
-    transport: createGrpcTransport(nodeClock),
+    transport: createGrpcTransport(nodeClock, options.clientId),
     bootstrap: addresses,
     requestTimeoutMs: parseDuration(options.requestTimeout ?? '30s', 'requestTimeout'),
   })
   const timeoutMs = parseDuration(options.connectTimeout ?? '10s', 'connectTimeout')
   try {
-    await client.call('describeCluster', {}, { timeoutMs, signal: options.signal })
+    // Every address gets its turn, also when the first ones swallow what they are sent.
+    const attemptTimeoutMs = Math.max(1, Math.floor(timeoutMs / (addresses.length + 1)))
+    await client.call('describeCluster', {}, { timeoutMs, attemptTimeoutMs, signal: options.signal })
   } catch (caught) {
     client.close()
     const error = TidemarkError.from(caught)

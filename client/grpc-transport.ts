@@ -35,18 +35,23 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
 
 type Definition = grpc.MethodDefinition<unknown, unknown>
 
-export function createGrpcTransport(clock: Clock): Transport {
+/** `clientId` names the application in the node's logs. */
+export function createGrpcTransport(clock: Clock, clientId?: string): Transport {
+  const options = clientId === undefined ? CHANNEL_OPTIONS : { ...CHANNEL_OPTIONS, 'grpc.primary_user_agent': clientId }
   const connections = new Map<string, GrpcConnection>()
+  let isClosed = false
   return {
     connection(address) {
+      if (isClosed) throw new TidemarkError('CLOSED', 'the client is closed')
       let connection = connections.get(address)
       if (connection === undefined) {
-        connection = new GrpcConnection(address, clock)
+        connection = new GrpcConnection(address, clock, options)
         connections.set(address, connection)
       }
       return connection
     },
     close() {
+      isClosed = true
       for (const connection of connections.values()) connection.close()
       connections.clear()
     },
@@ -59,10 +64,10 @@ class GrpcConnection implements Connection {
   readonly #client: grpc.Client
   readonly #streams = new Set<{ cancel(): void }>()
 
-  constructor(address: string, clock: Clock) {
+  constructor(address: string, clock: Clock, options: grpc.ChannelOptions) {
     this.#address = address
     this.#clock = clock
-    this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS)
+    this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), options)
   }
 
   call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], options: CallOptions): Promise<UnaryCalls[Name][1]> {

@@ -1,5 +1,5 @@
 /** When to try again: exponential backoff with jitter, the node's own wish first. */
-import { TidemarkError } from '../protocol/errors.ts'
+import { type Outcome, TidemarkError } from '../protocol/errors.ts'
 import type { Clock, Random, Timers } from '../runtime/runtime.ts'
 
 export const BACKOFF_FIRST_MS = 50
@@ -68,6 +68,6 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   })
 }
 
-export function cancelled(signal: AbortSignal | undefined): TidemarkError {
-  return new TidemarkError('CANCELLED', undefined, { cause: signal?.reason })
+export function cancelled(signal: AbortSignal | undefined, outcome?: Outcome): TidemarkError {
+  return new TidemarkError('CANCELLED', undefined, { cause: signal?.reason, outcome })
 }

@@ -48,7 +48,7 @@ export interface Connection {
 }
 
 export interface Transport {
-  /** The connection to `host:port`; the same address gives the same connection. */
+  /** The connection to `host:port`; the same address gives the same connection. Throws `CLOSED` after `close`. */
   connection(address: string): Connection
   close(): void
 }

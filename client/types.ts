@@ -24,6 +24,8 @@ export interface Receipt {
   readonly partition: number
   /** -1n with `acks: 'none'`. */
   readonly offset: bigint
+  /** The record's, or the node's when the topic stamps the time of appending. */
+  readonly timestamp: number
 }
 
 /** A record that was read. */
@@ -55,6 +57,8 @@ export interface ProducerOptions {
   /** How long `send` waits for room before `BUFFER_FULL`. Default 60 s. */
   readonly maxBlock?: Duration
   readonly compression?: CompressionName
+  /** Batches of one partition under way at once, 1 to 5. Default 5. */
+  readonly maxInFlight?: number
   /** How long a record may take from `send` to acknowledgement, retries included. Default 2 min. */
   readonly deliveryTimeout?: Duration
   /** How long one request may take. Default 30 s. */
@@ -111,6 +115,8 @@ export interface PartitionLag {
 }
 
 export interface ConnectOptions {
+  /** Names the application in the logs of the nodes. */
+  readonly clientId?: string
   /** How long a call may take, retries included. Default 30 s. */
   readonly requestTimeout?: Duration
   /** How long connecting may take. Default 10 s. */

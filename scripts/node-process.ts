@@ -13,11 +13,14 @@ const READY_TIMEOUT_MS = 30_000
 export class NodeProcess {
   readonly port: number
   readonly #arguments: readonly string[]
+  readonly #environment: Readonly<Record<string, string>>
   #child: ChildProcess | undefined
   #stderr = ''
 
-  private constructor(port: number, dataDir: string, extra: readonly string[]) {
+  /** Not started yet. `environment`: settings, by the names of their variables. */
+  constructor(port: number, dataDir: string, extra: readonly string[] = [], environment: Readonly<Record<string, string>> = {}) {
     this.port = port
+    this.#environment = environment
     this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
   }
 
@@ -44,7 +47,10 @@ export class NodeProcess {
   /** Starts it again, on the same port. */
   async start(): Promise<void> {
     this.#stderr = ''
-    const child = spawn(process.execPath, this.#arguments, { stdio: ['ignore', 'ignore', 'pipe'] })
+    const child = spawn(process.execPath, this.#arguments, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...this.#environment },
+    })
     this.#child = child
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderr += chunk.toString()
@@ -65,6 +71,11 @@ export class NodeProcess {
       await new Promise((resolve) => setTimeout(resolve, 10))
     }
     throw new Error(`the node was not ready after ${READY_TIMEOUT_MS} ms: ${this.#stderr}`)
+  }
+
+  /** Sends a signal that does not end it. */
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal)
   }
 
   /** Sends a signal and waits for the end. */

@@ -13,7 +13,8 @@ import type { ClusterClient } from '../cluster-client.ts'
 import { cancelled } from '../retry.ts'
 import { refOf, type TopicLike, type TopicRef } from '../topic.ts'
 import type { ConsumerOptions, Message, PartitionLag } from '../types.ts'
-import { Fetcher, PartitionFetch } from './fetcher.ts'
+import { Fetcher } from './fetcher.ts'
+import { PartitionFetch } from './partition-fetch.ts'
 import { askOffsets, EARLIEST, LATEST, startOffsets, toOffset } from './positions.ts'
 
 /** How often the topics are looked at for new partitions, and the watchdog looks for progress. */
@@ -368,7 +369,6 @@ function decode<K, V>(ref: TopicRef<K, V>, partition: number, record: RecordView
 }
 
 const NO_HEADERS: ReadonlyMap<string, Buffer | null> = new Map()
-
 function isMany<T>(topics: T | readonly T[]): topics is readonly T[] {
   return Array.isArray(topics)
 }

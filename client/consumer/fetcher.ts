@@ -14,64 +14,11 @@ import type { FetchRequestMessage, FetchResponseMessage, PartitionFetchResultMes
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
 import { backoffMs } from '../retry.ts'
+import type { FetchedBatch, PartitionFetch } from './partition-fetch.ts'
 import type { MessageStream } from '../transport.ts'
 
 /** Added to the longest park before a request counts as lost. */
 const ANSWER_GRACE_MS = 30_000
-
-/** A batch as it came, not decoded yet. */
-export interface FetchedBatch {
-  readonly buffer: Buffer
-  /** The first offset wanted of it. */
-  readonly from: number
-}
-
-export class PartitionFetch {
-  readonly topic: string
-  readonly partition: number
-  /** The next offset to ask for. */
-  fetchOffset: number
-  /** The next offset the application gets. */
-  position: number
-  /** Reading stops before this offset. */
-  endOffset = Number.POSITIVE_INFINITY
-  highWatermark = 0
-  readonly buffered: FetchedBatch[] = []
-  bufferedBytes = 0
-  isFetching = false
-  isPaused = false
-  isWaiting = false
-  /** Grows with every seek: answers to older questions are dropped. */
-  generation = 0
-  failureCount = 0
-  /** When the application last got something, or there was nothing to get; monotonic. */
-  progressMs: number
-
-  constructor(topic: string, partition: number, position: number, nowMs: number) {
-    this.topic = topic
-    this.partition = partition
-    this.fetchOffset = position
-    this.position = position
-    this.progressMs = nowMs
-  }
-
-  get isAtEnd(): boolean {
-    return this.position >= this.endOffset
-  }
-
-  /** Drops what was read ahead and goes on from `offset`. */
-  seek(offset: number, nowMs: number): number {
-    const droppedBytes = this.bufferedBytes
-    this.buffered.length = 0
-    this.bufferedBytes = 0
-    this.fetchOffset = offset
-    this.position = offset
-    this.generation++
-    this.failureCount = 0
-    this.progressMs = nowMs
-    return droppedBytes
-  }
-}
 
 export interface FetcherSettings {
   readonly prefetchBytes: number
@@ -224,8 +171,26 @@ export class Fetcher {
     if (asked.generation !== partition.generation || this.#isClosed) return
     partition.isFetching = false
     if (error.code === 'OFFSET_OUT_OF_RANGE') this.#events.outOfRange(partition, error)
-    else if (!error.retriable || error.code === 'UNKNOWN_TOPIC_ID') this.#events.failed(partition, error)
-    else this.#retryLater(partition, error)
+    else if (error.code === 'UNKNOWN_TOPIC_ID') this.#checkTopic(asked, error)
+    else if (error.retriable) this.#retryLater(partition, error)
+    else this.#events.failed(partition, error)
+  }
+
+  /** The node does not know the topic by its id: it is gone, or the node has yet to hear of it. */
+  #checkTopic({ partition }: Asked, error: TidemarkError): void {
+    partition.isWaiting = true
+    this.#client.refresh(partition.topic).then(
+      (info) => {
+        partition.isWaiting = false
+        if (this.#isClosed) return
+        if (partition.topicId?.equals(info.topicId) === true) this.#retryLater(partition, error)
+        else this.#events.failed(partition, error)
+      },
+      (caught: unknown) => {
+        partition.isWaiting = false
+        if (!this.#isClosed) this.#events.failed(partition, TidemarkError.from(caught))
+      },
+    )
   }
 
   #retryLater(partition: PartitionFetch, error: TidemarkError): void {
@@ -302,9 +267,10 @@ class NodeFetch {
       maxBytes: this.#settings.fetchBytes,
       partitions: asked.map(({ partition }) => {
         const info = this.#client.knownTopic(partition.topic)
+        partition.topicId ??= info?.topicId
         return {
           topic: partition.topic,
-          topicId: info?.topicId ?? Buffer.alloc(0),
+          topicId: partition.topicId ?? Buffer.alloc(0),
           partition: partition.partition,
           leaderEpochPlusOne: (info?.partitions[partition.partition]?.leaderEpoch ?? -1) + 1,
           offset: partition.fetchOffset,

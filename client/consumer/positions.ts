@@ -4,7 +4,11 @@ import { TidemarkError } from '../../protocol/errors.ts'
 import { type ListOffsetsPartition, OffsetPosition, type PartitionOffset } from '../../protocol/gen/tidemark/v1/log.ts'
 import type { TopicPartition } from '../../protocol/ids.ts'
 import type { ClusterClient, TopicInfo } from '../cluster-client.ts'
+import { untilAborted, withRetries } from '../retry.ts'
 import type { StartPosition } from '../types.ts'
+
+/** A node that does not answer is not waited for longer: another may lead by now. */
+const ATTEMPT_TIMEOUT_MS = 5000
 
 type Target = NonNullable<ListOffsetsPartition['target']>
 
@@ -22,27 +26,79 @@ export async function askOffsets(
   return answers.map((answer) => (answer.found ? answer.offset : undefined))
 }
 
+/** Asks each partition's leader, and again where it has moved, until the client's request timeout. */
 export async function askPartitions(
   client: ClusterClient,
   partitions: readonly TopicPartition[],
   target: Target,
   signal?: AbortSignal,
 ): Promise<PartitionOffset[]> {
+  const found = new Map<string, PartitionOffset>()
+  const deadlineMs = client.runtime.clock.monotonic() + client.requestTimeoutMs
+  await withRetries(client.runtime, deadlineMs, signal, async () => {
+    const missing = partitions.filter((one) => !found.has(keyOf(one)))
+    const refusal = await askOnce(client, missing, target, found, signal)
+    if (refusal !== undefined) throw refusal
+  })
+  return partitions.map((one) => found.get(keyOf(one)) as PartitionOffset)
+}
+
+/** Adds to `found` what the leaders answer; returns the first refusal. */
+async function askOnce(
+  client: ClusterClient,
+  partitions: readonly TopicPartition[],
+  target: Target,
+  found: Map<string, PartitionOffset>,
+  signal: AbortSignal | undefined,
+): Promise<TidemarkError | undefined> {
   const infos = new Map<string, TopicInfo>()
   for (const { topic } of partitions) if (!infos.has(topic)) infos.set(topic, await client.topic(topic, { signal }))
   const byNode = Map.groupBy(partitions, ({ topic, partition }) => infos.get(topic)?.partitions[partition]?.address ?? '')
-  const found = new Map<string, PartitionOffset>()
-  for (const [address, group] of byNode) {
-    const request = { partitions: group.map(({ topic, partition }) => ({ topic, partition, leaderEpochPlusOne: 0, target })) }
-    const response = await client.callAt(() => address || (client.bootstrap[0] as string), 'listOffsets', request, { signal })
-    for (const answer of response.partitions) found.set(`${answer.partition} ${answer.topic}`, answer)
+  const refusals = await Promise.all(
+    [...byNode].map(async ([address, group]) => {
+      // Nobody leads them, or they do not exist: any node says which.
+      const node = address || (client.bootstrap[0] as string)
+      try {
+        return await askNode(client, node, group, target, found, signal)
+      } catch (error) {
+        for (const { topic } of group) client.forget(topic)
+        throw error
+      }
+    }),
+  )
+  return refusals.find((refusal) => refusal !== undefined)
+}
+
+async function askNode(
+  client: ClusterClient,
+  address: string,
+  group: readonly TopicPartition[],
+  target: Target,
+  found: Map<string, PartitionOffset>,
+  signal: AbortSignal | undefined,
+): Promise<TidemarkError | undefined> {
+  const request = { partitions: group.map(({ topic, partition }) => ({ topic, partition, leaderEpochPlusOne: 0, target })) }
+  const call = client.connection(address).call('listOffsets', request, { timeoutMs: ATTEMPT_TIMEOUT_MS, signal })
+  const { partitions } = await untilAborted(call, signal)
+  let refusal: TidemarkError | undefined
+  for (const one of group) {
+    const answer = partitions.find(({ topic, partition }) => topic === one.topic && partition === one.partition)
+    if (answer !== undefined && answer.error === undefined) {
+      found.set(keyOf(one), answer)
+      continue
+    }
+    const error =
+      answer?.error === undefined
+        ? new TidemarkError('UNAVAILABLE', `no node answered for ${one.topic}-${one.partition}`)
+        : fromErrorDetail(answer.error)
+    client.learnLeader(one.topic, one.partition, error)
+    refusal ??= error
   }
-  return partitions.map(({ topic, partition }) => {
-    const answer = found.get(`${partition} ${topic}`)
-    if (answer === undefined) throw new TidemarkError('UNAVAILABLE', `no node answered for ${topic}-${partition}`)
-    if (answer.error !== undefined) throw fromErrorDetail(answer.error)
-    return answer
-  })
+  return refusal
+}
+
+function keyOf({ topic, partition }: TopicPartition): string {
+  return `${partition} ${topic}`
 }
 
 /** Where to start each partition. */

@@ -8,15 +8,11 @@
  * everything in flight has been answered, so that the order is kept and the node can tell copies.
  */
 import { patchProducer, sequenceAfter } from '../../protocol/batch-header.ts'
-import { BatchBuilder, type HeaderEntry, NO_PRODUCER } from '../../protocol/batch-builder.ts'
+import { BatchBuilder, NO_PRODUCER, type ProducerStamp } from '../../protocol/batch-builder.ts'
 import type { CompressionName } from '../../protocol/compression.ts'
 import type { TidemarkError } from '../../protocol/errors.ts'
-
-/** Batches of one partition in flight: what the node remembers to tell copies. */
-export const IN_FLIGHT_MAX = 5
-
-/** Who waits for a record: told its offset, or why there is none. */
-export type Settle = (error: TidemarkError | undefined, offset: number) => void
+import type { EncodedRecord } from './record-encoding.ts'
+import type { SendGroup } from './send-group.ts'
 
 /** A producer id with the next sequence of one partition. */
 export interface Identity {
@@ -31,20 +27,30 @@ export interface Identity {
 }
 
 export class OutBatch {
+  readonly topic: string
+  readonly partition: number
   /** Its place among the batches of the partition. */
   readonly order: number
   readonly createdMs: number
   readonly builder: BatchBuilder
-  /** By record; undefined for those nobody waits for. */
-  readonly settles: (Settle | undefined)[] = []
+  /** By record: who waits for it, if anybody, as the how-manieth of the group, and its time. */
+  readonly #groups: (SendGroup | undefined)[] = []
+  readonly #indexes: number[] = []
+  readonly #timestamps: number[] = []
   /** Bytes of the producer's buffer it holds. */
   bufferedBytes = 0
   bytes: Buffer | undefined
   identity: Identity | undefined
   baseSequence = -1
-  attemptCount = 0
+  /** An attempt ended so that nobody knows whether the node wrote it. */
+  mayBeWritten = false
+  isSettled = false
+  /** Why the last attempt failed. */
+  lastError: TidemarkError | undefined
 
-  constructor(order: number, createdMs: number) {
+  constructor(topic: string, partition: number, order: number, createdMs: number) {
+    this.topic = topic
+    this.partition = partition
     this.order = order
     this.createdMs = createdMs
     this.builder = new BatchBuilder()
@@ -54,8 +60,32 @@ export class OutBatch {
     return this.builder.recordCount
   }
 
-  settle(error: TidemarkError | undefined, baseOffset: number): void {
-    for (const [index, settle] of this.settles.entries()) settle?.(error, baseOffset + index)
+  append(record: EncodedRecord, group: SendGroup | undefined, index: number): void {
+    this.builder.append(record.key, record.value, record.timestampMs, record.headers)
+    this.#groups.push(group)
+    this.#indexes.push(index)
+    this.#timestamps.push(record.timestampMs)
+    this.bufferedBytes += record.sizeBytes
+  }
+
+  /** `appendTimeMs` 0: the records keep their own times. `baseOffset` -1: unknown. */
+  succeed(baseOffset: number, appendTimeMs: number): void {
+    const { topic, partition } = this
+    for (const [at, group] of this.#groups.entries()) {
+      const timestamp = appendTimeMs > 0 ? appendTimeMs : (this.#timestamps[at] as number)
+      const offset = BigInt(baseOffset < 0 ? -1 : baseOffset + at)
+      group?.succeed(this.#indexes[at] as number, { topic, partition, offset, timestamp })
+    }
+  }
+
+  /** Returns how many of its records nobody waits for. */
+  fail(error: TidemarkError): number {
+    let unheardCount = 0
+    for (const group of this.#groups) {
+      if (group === undefined) unheardCount++
+      else group.fail(error)
+    }
+    return unheardCount
   }
 }
 
@@ -67,21 +97,27 @@ export class PartitionQueue {
   readonly inFlight: OutBatch[] = []
   /** Undefined: needs one before anything is sent. */
   identity: Identity | undefined
-  /** A failure is being worked off: nothing is sent until nothing is in flight, and not before `resumeMs`. */
+  /** A failure is being worked off: nothing is sent until nothing is in flight. */
   isRecovering = false
+  /** Waits before a retry, or for a leader or an id. */
   isPaused = false
   failureCount = 0
   /** The longest a node asked to wait, since the failure. */
   retryAfterMs = 0
   /** Batches that were certainly not written, whose sequences the ones behind them take. */
   readonly gaps: OutBatch[] = []
-  /** The node no longer knows the identity. */
-  needsFreshIdentity = false
+  /**
+   * Why the partition must go on under another id. `forgotten`: the node no longer knows the present one, what waits is not
+   * written. `unsure`: a batch was given up that may be written, and so may others.
+   */
+  renewal: 'forgotten' | 'unsure' | undefined
+  readonly #inFlightMax: number
   #nextOrder = 0
 
-  constructor(topic: string, partition: number) {
+  constructor(topic: string, partition: number, inFlightMax: number) {
     this.topic = topic
     this.partition = partition
+    this.#inFlightMax = inFlightMax
   }
 
   /** The order the next batch will have. */
@@ -93,24 +129,17 @@ export class PartitionQueue {
     return this.open === undefined && this.waiting.length === 0 && this.inFlight.length === 0
   }
 
+  /** The order of the oldest batch whose fate has not been told. */
+  get oldestUnsettled(): number {
+    const unsettled = this.inFlight.find((batch) => !batch.isSettled) ?? this.waiting.find((batch) => !batch.isSettled) ?? this.open
+    return unsettled?.order ?? Number.POSITIVE_INFINITY
+  }
+
   /** Adds a record to the open batch, closing it first when it would grow beyond `batchBytes`. */
-  append(
-    record: {
-      readonly key: Buffer | null
-      readonly value: Buffer | null
-      readonly timestampMs: number
-      readonly headers: readonly HeaderEntry[]
-    },
-    bufferedBytes: number,
-    settle: Settle | undefined,
-    batchBytes: number,
-    nowMs: number,
-  ): void {
-    if (this.open !== undefined && this.open.builder.sizeBytes + bufferedBytes > batchBytes) this.closeOpen()
-    this.open ??= new OutBatch(this.#nextOrder++, nowMs)
-    this.open.builder.append(record.key, record.value, record.timestampMs, record.headers)
-    this.open.settles.push(settle)
-    this.open.bufferedBytes += bufferedBytes
+  append(record: EncodedRecord, group: SendGroup | undefined, index: number, batchBytes: number, nowMs: number): void {
+    if (this.open !== undefined && this.open.builder.sizeBytes + record.sizeBytes > batchBytes) this.closeOpen()
+    this.open ??= new OutBatch(this.topic, this.partition, this.#nextOrder++, nowMs)
+    this.open.append(record, group, index)
   }
 
   closeOpen(): void {
@@ -121,8 +150,7 @@ export class PartitionQueue {
 
   /** True when a batch may be sent now. An open batch is closed for it when nothing else is under way, or when it waited for `lingerMs`. */
   isSendable(nowMs: number, lingerMs: number): boolean {
-    const inFlightMax = this.identity?.isKnown === false ? 1 : IN_FLIGHT_MAX
-    if (this.isPaused || this.inFlight.length >= inFlightMax || (this.isRecovering && this.inFlight.length > 0)) return false
+    if (this.isPaused || this.inFlight.length >= this.#room || (this.isRecovering && this.inFlight.length > 0)) return false
     if (this.waiting.length > 0) return true
     return this.open !== undefined && this.inFlight.length === 0 && nowMs - this.open.createdMs >= lingerMs
   }
@@ -132,10 +160,9 @@ export class PartitionQueue {
     if (this.waiting.length === 0) this.closeOpen()
     const batch = this.waiting.shift() as OutBatch
     const stamp = this.#stamp(batch)
-    if (batch.bytes === undefined) batch.bytes = batch.builder.buildSync(compression, stamp)
+    if (batch.bytes === undefined) batch.bytes = build(batch.builder, compression, stamp)
     else if (batch.identity !== this.identity) patchProducer(batch.bytes, 0, stamp)
     batch.identity = this.identity
-    batch.attemptCount++
     this.inFlight.push(batch)
     return batch
   }
@@ -158,11 +185,6 @@ export class PartitionQueue {
     return [...this.waiting, ...this.inFlight].some((other) => other.order < batch.order)
   }
 
-  /** Starts again under a new identity. Nothing may be in flight, and what waits must be certain not to be written. */
-  renewIdentity(): void {
-    this.identity = undefined
-  }
-
   /** `failed` was certainly not written: the batches behind it take its sequences. Nothing may be in flight. */
   closeGap(failed: OutBatch): void {
     if (this.identity === undefined || failed.identity !== this.identity) return
@@ -175,7 +197,11 @@ export class PartitionQueue {
     }
   }
 
-  #stamp(batch: OutBatch): { id: number; epoch: number; baseSequence: number } {
+  get #room(): number {
+    return this.identity === undefined || this.identity.id < 0 || this.identity.isKnown ? this.#inFlightMax : 1
+  }
+
+  #stamp(batch: OutBatch): ProducerStamp {
     const { identity } = this
     if (identity === undefined || identity.id < 0) return NO_PRODUCER
     if (batch.baseSequence < 0 || batch.identity !== identity) {
@@ -184,4 +210,10 @@ export class PartitionQueue {
     }
     return { id: identity.id, epoch: identity.epoch, baseSequence: batch.baseSequence }
   }
+}
+
+/** Bytes that do not compress would grow, perhaps beyond what the topic allows: they stay as they are. */
+function build(builder: BatchBuilder, compression: CompressionName, stamp: ProducerStamp): Buffer {
+  const bytes = builder.buildSync(compression, stamp)
+  return compression !== 'none' && bytes.length >= builder.sizeBytes ? builder.buildSync('none', stamp) : bytes
 }

@@ -4,14 +4,14 @@
  * A stream that breaks, or leaves a request unanswered for too long, gives back everything unanswered; the
  * next request opens a new one.
  */
+import { fromErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { Acks as WireAcks } from '../../protocol/gen/tidemark/v1/log.ts'
-import type { ProduceResponseMessage } from '../../protocol/log-codec.ts'
+import type { ProduceRequestMessage, ProduceResponseMessage } from '../../protocol/log-codec.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
 import type { MessageStream } from '../transport.ts'
 import type { Acks } from '../types.ts'
-import type { ProduceRequestMessage } from '../../protocol/log-codec.ts'
 import type { OutBatch, PartitionQueue } from './partition-queue.ts'
 
 export interface SentBatch {
@@ -21,8 +21,12 @@ export interface SentBatch {
   readonly leaderEpoch: number
 }
 
-/** Told what became of a batch: its base offset, or the error. */
-export type Answered = (sent: SentBatch, error: TidemarkError | undefined, baseOffset: number) => void
+/** Told what became of each batch, once. */
+export interface SenderEvents {
+  acknowledged(sent: SentBatch, baseOffset: number, appendTimeMs: number): void
+  /** The node refused the batch, or nothing more will be heard of it. */
+  refused(sent: SentBatch, error: TidemarkError): void
+}
 
 interface Request {
   readonly sent: readonly SentBatch[]
@@ -39,8 +43,7 @@ export class Sender {
   readonly #address: string
   readonly #acks: Acks
   readonly #requestTimeoutMs: number
-  readonly #answered: Answered
-  readonly #fromDetail: (detail: NonNullable<ProduceResponseMessage['partitions'][number]['error']>) => TidemarkError
+  readonly #events: SenderEvents
   readonly #open = new Map<number, Request>()
   #stream: MessageStream<ProduceRequestMessage> | undefined
   #nextId = 1
@@ -51,15 +54,13 @@ export class Sender {
     readonly address: string
     readonly acks: Acks
     readonly requestTimeoutMs: number
-    readonly answered: Answered
-    readonly fromDetail: (detail: NonNullable<ProduceResponseMessage['partitions'][number]['error']>) => TidemarkError
+    readonly events: SenderEvents
   }) {
     this.#client = parts.client
     this.#address = parts.address
     this.#acks = parts.acks
     this.#requestTimeoutMs = parts.requestTimeoutMs
-    this.#answered = parts.answered
-    this.#fromDetail = parts.fromDetail
+    this.#events = parts.events
   }
 
   /** Sends one batch of each of several partitions. */
@@ -100,8 +101,9 @@ export class Sender {
     for (const [index, sent] of request.sent.entries()) {
       const result = response.partitions[index]
       if (result === undefined)
-        this.#answered(sent, new TidemarkError('INTERNAL', 'the node left a partition out of its answer', { outcome: 'indeterminate' }), -1)
-      else this.#answered(sent, result.error && this.#fromDetail(result.error), result.baseOffset)
+        this.#events.refused(sent, new TidemarkError('INTERNAL', `${this.#address} left a partition out of its answer`))
+      else if (result.error !== undefined) this.#events.refused(sent, fromErrorDetail(result.error))
+      else this.#events.acknowledged(sent, result.baseOffset, result.logAppendTimeMs)
     }
   }
 
@@ -110,7 +112,7 @@ export class Sender {
     const lost = [...this.#open.values()]
     this.#open.clear()
     const retriable = error.retriable ? error : new TidemarkError(error.code, error.message, { cause: error, retriable: true })
-    for (const request of lost) for (const sent of request.sent) this.#answered(sent, retriable, -1)
+    for (const request of lost) for (const sent of request.sent) this.#events.refused(sent, retriable)
   }
 
   /** One timer for all requests: they time out in the order they were sent. */

@@ -1,4 +1,5 @@
 /** All of the gRPC side at once: what `server.ts` loads while the disk is busy with the metadata. */
+import type * as grpc from '@grpc/grpc-js'
 import { HealthService } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import { ClusterService } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import { logService } from '../../../protocol/log-codec.ts'
@@ -12,6 +13,7 @@ import { createClusterService } from './cluster-service.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
 import { createHealthService } from './health-service.ts'
 import { createControllerService } from './controller-service.ts'
+import { lateService } from './late-service.ts'
 import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
 import { createReplicaService } from './replica-service.ts'
@@ -29,10 +31,21 @@ export function addNodeServices({ server }: GrpcServer, node: () => ControllerNo
   server.addService(ControllerService, createControllerService(node))
 }
 
-/** Serves the broker; until then every call is answered with UNIMPLEMENTED. */
-export function addServices({ server }: GrpcServer, broker: Broker): void {
-  server.addService(logService, createLogService(broker))
-  server.addService(ClusterService, createClusterService(broker))
-  server.addService(ReplicaService, createReplicaService(broker))
-  server.addService(HealthService, createHealthService(broker))
+/** Serves the broker, once there is one; until then calls are refused for the moment. */
+export function addServices({ server }: GrpcServer, broker: () => Broker | undefined): void {
+  const add = (definition: grpc.ServiceDefinition, create: (broker: Broker) => grpc.UntypedServiceImplementation): void => {
+    let made: grpc.UntypedServiceImplementation | undefined
+    server.addService(
+      definition,
+      lateService(definition, () => {
+        const present = broker()
+        if (made === undefined && present !== undefined) made = create(present)
+        return made
+      }),
+    )
+  }
+  add(logService, createLogService)
+  add(ClusterService, createClusterService)
+  add(ReplicaService, createReplicaService)
+  add(HealthService, createHealthService)
 }

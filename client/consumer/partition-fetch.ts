@@ -1,0 +1,57 @@
+/** How far the reading of one partition is. */
+
+/** A batch as it came, not decoded yet. */
+export interface FetchedBatch {
+  readonly buffer: Buffer
+  /** The first offset wanted of it. */
+  readonly from: number
+}
+
+export class PartitionFetch {
+  readonly topic: string
+  readonly partition: number
+  /** Of the topic that is read; another one of its name is none of ours. Known with the first fetch. */
+  topicId: Buffer | undefined
+  /** The next offset to ask for. */
+  fetchOffset: number
+  /** The next offset the application gets. */
+  position: number
+  /** Reading stops before this offset. */
+  endOffset = Number.POSITIVE_INFINITY
+  highWatermark = 0
+  readonly buffered: FetchedBatch[] = []
+  bufferedBytes = 0
+  isFetching = false
+  isPaused = false
+  isWaiting = false
+  /** Grows with every seek: answers to older questions are dropped. */
+  generation = 0
+  failureCount = 0
+  /** When the application last got something, or there was nothing to get; monotonic. */
+  progressMs: number
+
+  constructor(topic: string, partition: number, position: number, nowMs: number) {
+    this.topic = topic
+    this.partition = partition
+    this.fetchOffset = position
+    this.position = position
+    this.progressMs = nowMs
+  }
+
+  get isAtEnd(): boolean {
+    return this.position >= this.endOffset
+  }
+
+  /** Drops what was read ahead and goes on from `offset`. */
+  seek(offset: number, nowMs: number): number {
+    const droppedBytes = this.bufferedBytes
+    this.buffered.length = 0
+    this.bufferedBytes = 0
+    this.fetchOffset = offset
+    this.position = offset
+    this.generation++
+    this.failureCount = 0
+    this.progressMs = nowMs
+    return droppedBytes
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * Brings batches to the leaders of their partitions, in order, each once.
+ *
+ * What may become of a batch, and what follows:
+ *
+ * - acknowledged: its records are told;
+ * - refused for now, or lost with its connection: it is sent again with the sequence it has, and nothing
+ *   behind it before it (see `PartitionQueue`);
+ * - refused for good and certainly not written: its records fail (`failed`), the batches behind take its sequences;
+ * - given up while it may have been written: its records fail (`indeterminate`), and the partition goes on under a
+ *   new producer id. Its sequences are never used for anything else.
+ */
+import { TidemarkError } from '../../protocol/errors.ts'
+import type { Timer } from '../../runtime/runtime.ts'
+import type { ClusterClient } from '../cluster-client.ts'
+import { backoffMs, pause } from '../retry.ts'
+import type { DeliveryEvents } from './delivery-events.ts'
+import { Linger } from './linger.ts'
+import type { OutBatch, PartitionQueue } from './partition-queue.ts'
+import { ProducerIds } from './producer-ids.ts'
+import { type SentBatch, Sender } from './sender.ts'
+import type { ProducerSettings } from './settings.ts'
+import { deliveryTimedOut, provesNothingWritten } from './written.ts'
+
+/** How often batches are checked against their delivery time-out, while there are some. */
+const EXPIRY_CHECK_MS = 500
+
+export class Delivery {
+  readonly #client: ClusterClient
+  readonly #settings: ProducerSettings
+  readonly #events: DeliveryEvents
+  readonly #ids: ProducerIds
+  /** Queues that hold something. */
+  readonly #busy = new Set<PartitionQueue>()
+  readonly #senders = new Map<string, Sender>()
+  #isDrainDue = false
+  #isClosed = false
+  readonly #linger: Linger
+  #expiryTimer: Timer | undefined
+
+  constructor(client: ClusterClient, settings: ProducerSettings, events: DeliveryEvents) {
+    this.#client = client
+    this.#settings = settings
+    this.#events = events
+    this.#ids = new ProducerIds(client)
+    this.#linger = new Linger(client.runtime.timers, settings.lingerMs, () => {
+      if (!this.#isClosed) this.#drain()
+    })
+  }
+
+  get busy(): ReadonlySet<PartitionQueue> {
+    return this.#busy
+  }
+
+  /** Something was put into the queue. It goes once this turn's records are all in their batches. */
+  filled(queue: PartitionQueue): void {
+    this.#busy.add(queue)
+    this.#scheduleDrain()
+    this.#watchExpiry()
+  }
+
+  /** Sends open batches without lingering. */
+  hurry(): void {
+    for (const queue of this.#busy) queue.closeOpen()
+    this.#scheduleDrain()
+  }
+
+  /** Gives up everything. */
+  close(error: TidemarkError): void {
+    this.#isClosed = true
+    this.#linger.close()
+    this.#expiryTimer?.cancel()
+    for (const sender of this.#senders.values()) sender.close()
+    for (const queue of [...this.#busy]) {
+      for (const batch of queue.inFlight.splice(0).reverse()) {
+        batch.mayBeWritten = true
+        queue.waiting.unshift(batch)
+      }
+      this.#giveUpAll(queue, error)
+    }
+  }
+
+  #scheduleDrain(): void {
+    if (this.#isDrainDue || this.#isClosed) return
+    this.#isDrainDue = true
+    queueMicrotask(() => {
+      this.#isDrainDue = false
+      if (!this.#isClosed) this.#drain()
+    })
+  }
+
+  /** Sends every batch that may go, one request per node and round. */
+  #drain(): void {
+    const nowMs = this.#client.runtime.clock.monotonic()
+    for (let isMore = true; isMore; ) {
+      isMore = false
+      const byNode = new Map<string, SentBatch[]>()
+      for (const queue of this.#busy) {
+        if (!queue.isSendable(nowMs, this.#settings.lingerMs)) continue
+        const target = this.#targetOf(queue)
+        if (target === undefined) continue
+        const sent = { queue, batch: queue.take(this.#settings.compression), ...target }
+        const group = byNode.get(target.address)
+        if (group === undefined) byNode.set(target.address, [sent])
+        else group.push(sent)
+        isMore = true
+      }
+      for (const [address, sent] of byNode) this.#senderOf(address).send(sent)
+    }
+    this.#linger.arm(this.#busy, nowMs)
+  }
+
+  /** Where the queue's batches go now; undefined while that is being found out. */
+  #targetOf(queue: PartitionQueue): { address: string; topicId: Buffer; leaderEpoch: number } | undefined {
+    if (this.#settings.idempotent && queue.identity === undefined) {
+      this.#prepare(queue, async () => {
+        queue.identity = await this.#ids.identity()
+      })
+      return undefined
+    }
+    const info = this.#client.knownTopic(queue.topic)
+    const leader = info?.partitions[queue.partition]
+    if (info !== undefined && leader?.address !== undefined)
+      return { address: leader.address, topicId: info.topicId, leaderEpoch: leader.leaderEpoch }
+    this.#prepare(queue, async () => {
+      const fresh = await this.#client.refresh(queue.topic)
+      if (fresh.partitions[queue.partition]?.address === undefined)
+        throw new TidemarkError('LEADER_NOT_AVAILABLE', `${queue.topic}-${queue.partition} has no leader`)
+    })
+    return undefined
+  }
+
+  /** Does what must be done before the queue can send; tries until it works or its records expire. */
+  #prepare(queue: PartitionQueue, work: () => Promise<void>): void {
+    queue.isPaused = true
+    work()
+      .catch((caught: unknown) => {
+        const error = TidemarkError.from(caught)
+        for (const batch of queue.waiting) batch.lastError = error
+        if (!error.retriable) throw error
+        return this.#client.backoff(++queue.failureCount, error.retryAfterMs)
+      })
+      .catch((caught: unknown) => this.#giveUpAll(queue, TidemarkError.from(caught)))
+      .finally(() => this.#goOn(queue))
+  }
+
+  #goOn(queue: PartitionQueue): void {
+    queue.isPaused = false
+    this.#scheduleDrain()
+  }
+
+  #senderOf(address: string): Sender {
+    let sender = this.#senders.get(address)
+    if (sender === undefined) {
+      const { acks, requestTimeoutMs } = this.#settings
+      const events = {
+        acknowledged: (sent: SentBatch, baseOffset: number, appendTimeMs: number) => this.#acknowledged(sent, baseOffset, appendTimeMs),
+        refused: (sent: SentBatch, error: TidemarkError) => this.#refused(sent, error),
+      }
+      sender = new Sender({ client: this.#client, address, acks, requestTimeoutMs, events })
+      this.#senders.set(address, sender)
+    }
+    return sender
+  }
+
+  #acknowledged({ queue, batch }: SentBatch, baseOffset: number, appendTimeMs: number): void {
+    queue.finish(batch)
+    queue.failureCount = 0
+    if (batch.identity !== undefined) batch.identity.isKnown = true
+    if (!batch.isSettled) {
+      batch.succeed(this.#settings.acks === 'none' ? -1 : baseOffset, appendTimeMs)
+      this.#settled(queue, batch)
+    }
+    this.#answered(queue)
+  }
+
+  #refused({ queue, batch }: SentBatch, error: TidemarkError): void {
+    batch.lastError = error
+    if (!provesNothingWritten(error)) batch.mayBeWritten = true
+    queue.isRecovering = true
+    if (this.#isRetriable(queue, batch, error)) {
+      queue.putBack(batch)
+      queue.retryAfterMs = Math.max(queue.retryAfterMs, error.retryAfterMs ?? 0)
+      if (error.code !== 'BUSY' && error.code !== 'DISK_FULL') this.#client.learnLeader(queue.topic, queue.partition, error)
+    } else if (error.code === 'OUT_OF_ORDER_SEQUENCE' || error.code === 'INVALID_PRODUCER_EPOCH') {
+      // The node lost what it knew of us, with records it had not made durable: this batch is not there. Go on under another id.
+      queue.putBack(batch)
+      queue.renewal ??= 'forgotten'
+    } else {
+      queue.finish(batch)
+      if (batch.mayBeWritten) queue.renewal = 'unsure'
+      else queue.gaps.push(batch)
+      this.#giveUp(queue, batch, error)
+    }
+    this.#answered(queue)
+  }
+
+  #isRetriable(queue: PartitionQueue, batch: OutBatch, error: TidemarkError): boolean {
+    if (error.code === 'OUT_OF_ORDER_SEQUENCE') return queue.hasEarlierUnsettled(batch) || queue.gaps.length > 0
+    // Without a sequence a copy of what is still being written would stay.
+    if (!this.#settings.idempotent && error.code === 'REQUEST_TIMED_OUT') return false
+    return error.retriable
+  }
+
+  #answered(queue: PartitionQueue): void {
+    if (queue.isRecovering && queue.inFlight.length === 0) this.#recover(queue)
+    if (queue.isIdle) this.#busy.delete(queue)
+    this.#scheduleDrain()
+  }
+
+  /** Everything that was in flight has been answered: put the queue in order and go on after a pause. */
+  #recover(queue: PartitionQueue): void {
+    queue.isRecovering = false
+    for (const gap of queue.gaps.splice(0)) queue.closeGap(gap)
+    if (queue.renewal === 'unsure') this.#giveUpWhere(queue, (batch) => batch.mayBeWritten)
+    if (queue.renewal !== undefined) this.#renewIdentity(queue)
+    this.#expire(queue)
+    const { random, timers } = this.#client.runtime
+    const waitMs = backoffMs(++queue.failureCount, random, queue.retryAfterMs)
+    queue.retryAfterMs = 0
+    if (queue.waiting.length === 0 || this.#isClosed) return
+    queue.isPaused = true
+    pause(waitMs, timers, this.#client.closed)
+      .catch((closed: unknown) => this.#giveUpAll(queue, TidemarkError.from(closed)))
+      .finally(() => this.#goOn(queue))
+  }
+
+  /** Starts again under a new id; the sequences of the old one are not used for anything else. Nothing may be in flight. */
+  #renewIdentity(queue: PartitionQueue): void {
+    queue.renewal = undefined
+    this.#ids.renew()
+    queue.identity = undefined
+  }
+
+  #watchExpiry(): void {
+    const everyMs = Math.min(EXPIRY_CHECK_MS, Math.max(1, this.#settings.deliveryTimeoutMs / 4))
+    this.#expiryTimer ??= this.#client.runtime.timers.after(everyMs, () => {
+      this.#expiryTimer = undefined
+      for (const queue of [...this.#busy]) this.#expire(queue)
+      if (this.#busy.size > 0) this.#watchExpiry()
+    })
+  }
+
+  /**
+   * Gives up on batches that are too old. One in flight is told so too, and stays in its place until it is answered. Behind one that may
+   * have been written, everything else that may have been is given up as well: under a new id it might be there twice.
+   */
+  #expire(queue: PartitionQueue): void {
+    const bornBeforeMs = this.#client.runtime.clock.monotonic() - this.#settings.deliveryTimeoutMs
+    if (queue.open !== undefined && queue.open.createdMs <= bornBeforeMs) queue.closeOpen()
+    for (const batch of queue.inFlight)
+      if (batch.createdMs <= bornBeforeMs) this.#giveUp(queue, batch, deliveryTimedOut(batch, this.#settings.deliveryTimeoutMs), true)
+    const isOld = (batch: OutBatch): boolean => batch.createdMs <= bornBeforeMs
+    if (queue.inFlight.length > 0) {
+      this.#giveUpWhere(queue, (batch) => isOld(batch) && batch.baseSequence < 0)
+      return
+    }
+    const isUnknown = queue.waiting.some((batch) => isOld(batch) && batch.mayBeWritten)
+    const given = this.#giveUpWhere(queue, (batch) => isOld(batch) || (isUnknown && batch.mayBeWritten))
+    if (isUnknown) this.#renewIdentity(queue)
+    else for (const batch of given) if (batch.baseSequence >= 0) queue.closeGap(batch)
+    if (queue.isIdle) this.#busy.delete(queue)
+  }
+
+  #giveUpWhere(queue: PartitionQueue, isGiven: (batch: OutBatch) => boolean): OutBatch[] {
+    const given = queue.waiting.filter(isGiven)
+    for (const batch of given) {
+      queue.waiting.splice(queue.waiting.indexOf(batch), 1)
+      this.#giveUp(queue, batch, deliveryTimedOut(batch, this.#settings.deliveryTimeoutMs))
+    }
+    return given
+  }
+
+  /** Gives up everything of a queue that is not in flight. */
+  #giveUpAll(queue: PartitionQueue, error: TidemarkError): void {
+    queue.closeOpen()
+    const given = queue.waiting.splice(0)
+    for (const batch of given) this.#giveUp(queue, batch, error)
+    if (given.some((batch) => batch.baseSequence >= 0)) {
+      queue.renewal = 'unsure'
+      queue.isRecovering = true
+      if (queue.inFlight.length === 0) this.#recover(queue)
+    }
+    if (queue.isIdle) this.#busy.delete(queue)
+  }
+
+  #giveUp(queue: PartitionQueue, batch: OutBatch, why: TidemarkError, isInFlight = false): void {
+    if (batch.isSettled) return
+    const outcome = batch.mayBeWritten || isInFlight ? 'indeterminate' : 'failed'
+    const error = new TidemarkError(why.code, why.message, { cause: why.cause ?? why, outcome })
+    const unheardCount = batch.fail(error)
+    if (unheardCount > 0) this.#events.lost(error, batch, unheardCount)
+    this.#settled(queue, batch)
+  }
+
+  #settled(queue: PartitionQueue, batch: OutBatch): void {
+    batch.isSettled = true
+    this.#events.settled(queue, batch)
+  }
+}

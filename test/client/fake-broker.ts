@@ -1,0 +1,403 @@
+/**
+ * A broker for the tests of the client: real gRPC over loopback sockets, logs in memory, and faults by script.
+ *
+ * It keeps the rules that a client relies on: batches of one partition in the order of the requests, duplicates found by the very
+ * code the real node uses, whole batches to readers, long polls. It may run as several nodes that share their data. What it leaves
+ * out is everything a client cannot see. Faults:
+ *
+ * - `refuse`: answer for one batch or one partition of a fetch with an error, nothing written;
+ * - `produceFault`: for a whole request: lose the connection before or after writing, never answer, or answer late;
+ * - `cut`: drop every connection of a node now;
+ * - `moveLeader`, `forgetProducers`, `recreateTopic`, `deleteRecords`.
+ */
+import { once } from 'node:events'
+import net from 'node:net'
+import * as grpc from '@grpc/grpc-js'
+import { ProducerState } from '../../log/producer-state.ts'
+import {
+  patchBatch,
+  readBaseSequence,
+  readLastOffset,
+  readProducerEpoch,
+  readProducerId,
+  readRecordCount,
+  stampAppendTime,
+  validateProducedBatch,
+} from '../../protocol/batch-header.ts'
+import { type RecordView, readRecords } from '../../protocol/batch-reader.ts'
+import { toErrorDetail } from '../../protocol/error-wire.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import { ClusterService } from '../../protocol/gen/tidemark/v1/cluster.ts'
+import type { PartitionProduceResult } from '../../protocol/gen/tidemark/v1/log.ts'
+import {
+  type FetchRequestMessage,
+  type FetchResponseMessage,
+  logService,
+  type PartitionFetchResultMessage,
+  type PartitionProduceMessage,
+  type ProduceRequestMessage,
+  type ProduceResponseMessage,
+} from '../../protocol/log-codec.ts'
+import { describeTopics, listOffsets, type Answers, unaryHandlers } from './fake-broker-calls.ts'
+import type { FakePartition, FakeTopic } from './fake-data.ts'
+
+/** One batch of a request, as the script of a test sees it. */
+export interface ProduceAttempt {
+  readonly node: number
+  readonly topic: string
+  readonly partition: number
+  readonly producerId: number
+  readonly baseSequence: number
+  readonly recordCount: number
+  readonly bytes: number
+}
+
+export interface FetchAttempt {
+  readonly node: number
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly maxBytes: number
+  readonly maxWaitMs: number
+}
+
+/**
+ * `drop`: the connection goes before or after the batches are written. `hang`: no answer, ever. `until`: the answer comes late.
+ * `lie`: the batches are written and the answer says they failed.
+ */
+export type ProduceFault =
+  | { readonly drop: 'before' | 'after' }
+  | { readonly hang: 'before' | 'after' }
+  | { readonly until: Promise<unknown> }
+  | { readonly lie: TidemarkError }
+
+interface Node {
+  readonly id: number
+  readonly server: grpc.Server
+  readonly listener: net.Server
+  readonly sockets: Set<net.Socket>
+}
+
+type ProduceCall = grpc.ServerDuplexStream<ProduceRequestMessage, ProduceResponseMessage>
+type FetchCall = grpc.ServerDuplexStream<FetchRequestMessage, FetchResponseMessage>
+
+export class FakeBroker implements AsyncDisposable {
+  readonly topics = new Map<string, FakeTopic>()
+  readonly nodes: Node[] = []
+  /** Every batch that arrived, in order. */
+  readonly produced: ProduceAttempt[] = []
+  /** Every partition of every fetch that arrived, in order. */
+  readonly fetched: FetchAttempt[] = []
+  /** Names of the unary calls that arrived, in order. */
+  readonly calls: string[] = []
+  refuse: ((attempt: ProduceAttempt) => TidemarkError | undefined) | undefined
+  refuseFetch: ((attempt: FetchAttempt) => TidemarkError | undefined) | undefined
+  refuseCall: ((name: string) => TidemarkError | undefined) | undefined
+  produceFault: ((attempts: readonly ProduceAttempt[]) => ProduceFault | undefined) | undefined
+  /** Changes an answer on its way out, as a damaged or hostile node would. */
+  fetchAnswer: ((answer: FetchResponseMessage) => FetchResponseMessage) | undefined
+  nextProducerId = 100
+  metadataVersion = 1
+  readonly #parked = new Set<() => void>()
+  readonly #timers = new Set<NodeJS.Timeout>()
+  #topicCount = 0
+
+  static async start(nodeCount = 1): Promise<FakeBroker> {
+    const broker = new FakeBroker()
+    for (let id = 0; id < nodeCount; id++) await broker.#startNode(id)
+    return broker
+  }
+
+  get addresses(): string[] {
+    return this.nodes.map(({ listener }) => `127.0.0.1:${(listener.address() as net.AddressInfo).port}`)
+  }
+
+  createTopic(
+    name: string,
+    partitions = 1,
+    options: { readonly maxMessageBytes?: number; readonly appendTimeMs?: number } = {},
+  ): FakeTopic {
+    const topic: FakeTopic = {
+      name,
+      topicId: Buffer.alloc(16, ++this.#topicCount),
+      maxMessageBytes: options.maxMessageBytes ?? 1024 * 1024,
+      appendTimeMs: options.appendTimeMs,
+      partitions: [],
+    }
+    this.topics.set(name, topic)
+    this.growTopic(name, partitions)
+    return topic
+  }
+
+  growTopic(name: string, count: number): void {
+    const topic = this.topic(name)
+    for (let partition = topic.partitions.length; partition < count; partition++) {
+      const leader = partition % Math.max(1, this.nodes.length)
+      topic.partitions.push({
+        topic: name,
+        partition,
+        leader,
+        leaderEpoch: 1,
+        batches: [],
+        logStart: 0,
+        end: 0,
+        producers: new ProducerState(),
+      })
+    }
+    this.metadataVersion++
+  }
+
+  topic(name: string): FakeTopic {
+    const topic = this.topics.get(name)
+    if (topic === undefined) throw new Error(`the test has no topic ${name}`)
+    return topic
+  }
+
+  partition(name: string, partition = 0): FakePartition {
+    const found = this.topic(name).partitions[partition]
+    if (found === undefined) throw new Error(`the test has no partition ${name}-${partition}`)
+    return found
+  }
+
+  moveLeader(name: string, partition: number, node: number): void {
+    const found = this.partition(name, partition)
+    found.leader = node
+    found.leaderEpoch++
+    this.metadataVersion++
+  }
+
+  /** As a node that lost what was not durable, or a retention that deleted it. */
+  forgetProducers(name: string, partition = 0): void {
+    this.partition(name, partition).producers = new ProducerState()
+  }
+
+  /** Deletes everything below `offset`. */
+  deleteRecords(name: string, partition: number, offset: number): void {
+    const found = this.partition(name, partition)
+    found.logStart = offset
+    found.end = Math.max(found.end, offset)
+    found.batches = found.batches.filter((batch) => readLastOffset(batch) >= offset)
+  }
+
+  /** The records of a partition, in order. */
+  async records(name: string, partition = 0): Promise<RecordView[]> {
+    return (await Promise.all(this.partition(name, partition).batches.map((batch) => readRecords(batch)))).flat()
+  }
+
+  async values(name: string, partition = 0): Promise<string[]> {
+    return (await this.records(name, partition)).map((record) => String(record.value))
+  }
+
+  /** Drops every connection, or those of one node. */
+  cut(node?: number): void {
+    for (const one of this.nodes) if (node === undefined || one.id === node) for (const socket of one.sockets) socket.destroy()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const timer of this.#timers) clearTimeout(timer)
+    for (const { server, listener } of this.nodes) {
+      server.forceShutdown()
+      listener.close()
+    }
+    this.cut()
+  }
+
+  async #startNode(id: number): Promise<void> {
+    const server = new grpc.Server({ 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 })
+    const answers: Answers = {
+      describeTopics: (request) => describeTopics(this, request),
+      listOffsets: (request) => listOffsets(this, id, request),
+    }
+    const { cluster, log } = unaryHandlers(this, answers)
+    server.addService(ClusterService, cluster)
+    server.addService(logService, {
+      ...log,
+      produceStream: (call: ProduceCall) => this.#produceStream(id, call),
+      fetchStream: (call: FetchCall) => this.#fetchStream(id, call),
+    })
+    const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+    const sockets = new Set<net.Socket>()
+    const listener = net.createServer((socket) => {
+      sockets.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => sockets.delete(socket))
+      injector.injectConnection(socket)
+    })
+    listener.listen(0, '127.0.0.1')
+    await once(listener, 'listening')
+    this.nodes.push({ id, server, listener, sockets })
+  }
+
+  #produceStream(node: number, call: ProduceCall): void {
+    call.on('error', () => {})
+    call.on('end', () => call.end())
+    call.on('data', (request: ProduceRequestMessage) => {
+      const attempts = request.partitions.map((entry) => attemptOf(node, entry))
+      this.produced.push(...attempts)
+      const fault = this.produceFault?.(attempts)
+      if (fault !== undefined && 'drop' in fault) {
+        if (fault.drop === 'after') this.#appendAll(node, request)
+        this.cut(node)
+      } else if (fault !== undefined && 'hang' in fault) {
+        if (fault.hang === 'after') this.#appendAll(node, request)
+      } else {
+        const results = this.#appendAll(node, request)
+        const lie = fault !== undefined && 'lie' in fault ? toErrorDetail(fault.lie) : undefined
+        const partitions = lie === undefined ? results : results.map((result) => ({ ...result, error: result.error ?? lie }))
+        const answer = (): void => void call.write({ correlationId: request.correlationId, partitions })
+        if (fault !== undefined && 'until' in fault) void fault.until.then(answer)
+        else answer()
+      }
+    })
+  }
+
+  #appendAll(node: number, request: ProduceRequestMessage): PartitionProduceResult[] {
+    const results = request.partitions.map((entry) => {
+      const base = {
+        topic: entry.topic,
+        partition: entry.partition,
+        error: undefined,
+        baseOffset: 0,
+        logStartOffset: 0,
+        logAppendTimeMs: 0,
+      }
+      try {
+        const refused = this.refuse?.(attemptOf(node, entry))
+        if (refused !== undefined) throw refused
+        return { ...base, baseOffset: this.#append(node, entry), logAppendTimeMs: this.topic(entry.topic).appendTimeMs ?? 0 }
+      } catch (error) {
+        return { ...base, error: toErrorDetail(TidemarkError.from(error)) }
+      }
+    })
+    for (const wake of [...this.#parked]) wake()
+    return results
+  }
+
+  #append(node: number, entry: PartitionProduceMessage): number {
+    const partition = this.#led(node, entry.topic, entry.topicId, entry.partition)
+    const { batch } = entry
+    const { maxMessageBytes, appendTimeMs } = this.topic(entry.topic)
+    if (batch.length > maxMessageBytes) throw new TidemarkError('RECORD_TOO_LARGE')
+    validateProducedBatch(batch, { timestampMaxMs: Number.MAX_SAFE_INTEGER })
+    const recordCount = readRecordCount(batch)
+    const stamp = { producerId: readProducerId(batch), epoch: readProducerEpoch(batch), baseSequence: readBaseSequence(batch), recordCount }
+    const seen = stamp.producerId < 0 ? undefined : partition.producers.check(stamp)
+    if (seen !== undefined) return seen.baseOffset
+    const baseOffset = partition.end
+    const stored = Buffer.from(batch)
+    patchBatch(stored, 0, baseOffset, partition.leaderEpoch)
+    if (appendTimeMs !== undefined) stampAppendTime(stored, 0, appendTimeMs)
+    partition.batches.push(stored)
+    partition.end += recordCount
+    if (stamp.producerId >= 0) partition.producers.update(stamp, baseOffset, 0, partition.end)
+    return baseOffset
+  }
+
+  #fetchStream(node: number, call: FetchCall): void {
+    call.on('error', () => {})
+    call.on('end', () => call.end())
+    call.on('data', (request: FetchRequestMessage) => {
+      for (const { topic, partition, offset, maxBytes } of request.partitions)
+        this.fetched.push({ node, topic, partition, offset, maxBytes, maxWaitMs: request.maxWaitMs })
+      const attempt = (isLast: boolean): boolean => {
+        const partitions = this.#read(node, request)
+        const isReady = partitions.some(({ error, batches }) => error !== undefined || batches.length > 0)
+        if (!isReady && !isLast) return false
+        const answer = { correlationId: request.correlationId, partitions }
+        call.write(this.fetchAnswer?.(answer) ?? answer)
+        return true
+      }
+      if (!attempt(request.maxWaitMs === 0)) this.#park(call, request.maxWaitMs, attempt)
+    })
+  }
+
+  #park(call: FetchCall, maxWaitMs: number, attempt: (isLast: boolean) => boolean): void {
+    const done = (): void => {
+      clearTimeout(timer)
+      this.#timers.delete(timer)
+      this.#parked.delete(wake)
+    }
+    const wake = (): void => {
+      if (attempt(false)) done()
+    }
+    const timer = setTimeout(() => {
+      done()
+      attempt(true)
+    }, maxWaitMs)
+    this.#timers.add(timer)
+    this.#parked.add(wake)
+    call.on('cancelled', done)
+  }
+
+  get parkedCount(): number {
+    return this.#parked.size
+  }
+
+  /** Puts records that somebody else wrote at the end of a partition. */
+  append(name: string, partition: number, batch: Buffer): void {
+    const found = this.partition(name, partition)
+    const stored = Buffer.from(batch)
+    patchBatch(stored, 0, found.end, found.leaderEpoch)
+    found.batches.push(stored)
+    found.end += readRecordCount(batch)
+    for (const wake of [...this.#parked]) wake()
+  }
+
+  #read(node: number, request: FetchRequestMessage): PartitionFetchResultMessage[] {
+    let leftBytes = request.maxBytes === 0 ? Number.POSITIVE_INFINITY : request.maxBytes
+    let isFirst = true
+    return request.partitions.map((wanted) => {
+      const { topic, partition, offset, maxBytes } = wanted
+      const empty = { topic, partition, error: undefined, highWatermark: 0, logStartOffset: 0, batches: [] }
+      try {
+        const refused = this.refuseFetch?.({ node, topic, partition, offset, maxBytes, maxWaitMs: request.maxWaitMs })
+        if (refused !== undefined) throw refused
+        const log = this.#led(node, topic, wanted.topicId, partition)
+        if (offset < log.logStart || offset > log.end) throw new TidemarkError('OFFSET_OUT_OF_RANGE', `offset ${offset} is gone`)
+        const batches: Buffer[] = []
+        let ownBytes = maxBytes === 0 ? Number.POSITIVE_INFINITY : maxBytes
+        for (const batch of log.batches) {
+          if (readLastOffset(batch) < offset) continue
+          if (!isFirst && (batch.length > leftBytes || batch.length > ownBytes)) break
+          isFirst = false
+          leftBytes -= batch.length
+          ownBytes -= batch.length
+          batches.push(batch)
+        }
+        return { ...empty, highWatermark: log.end, logStartOffset: log.logStart, batches }
+      } catch (error) {
+        return { ...empty, error: toErrorDetail(TidemarkError.from(error)) }
+      }
+    })
+  }
+
+  /** The partition, if this node leads it and the topic is the one that is meant. */
+  #led(node: number, name: string, topicId: Buffer, number: number): FakePartition {
+    const topic = this.topics.get(name)
+    if (topic === undefined) throw new TidemarkError('UNKNOWN_TOPIC')
+    if (topicId.length > 0 && !topicId.equals(topic.topicId)) throw new TidemarkError('UNKNOWN_TOPIC_ID')
+    const partition = topic.partitions[number]
+    if (partition === undefined) throw new TidemarkError('UNKNOWN_PARTITION')
+    if (partition.leader !== node) throw this.notLeader(partition)
+    return partition
+  }
+
+  notLeader(partition: FakePartition): TidemarkError {
+    const [host = '', port = ''] = (this.addresses[partition.leader] ?? '').split(':')
+    const leader = { nodeId: partition.leader, leaderEpoch: partition.leaderEpoch, host, port: Number(port) }
+    return new TidemarkError('NOT_LEADER', undefined, { leader: port === '' ? undefined : leader })
+  }
+}
+
+function attemptOf(node: number, entry: PartitionProduceMessage): ProduceAttempt {
+  const { topic, partition, batch } = entry
+  return {
+    node,
+    topic,
+    partition,
+    producerId: readProducerId(batch),
+    baseSequence: readBaseSequence(batch),
+    recordCount: readRecordCount(batch),
+    bytes: batch.length,
+  }
+}

@@ -1,0 +1,236 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { type Tidemark, topic } from '../../client/index.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
+import { createDeferred } from '../../runtime/deferred.ts'
+import { FakeBroker } from './fake-broker.ts'
+import { clientOf, codeOf, failureOf, numbers, until } from './support.ts'
+
+let broker: FakeBroker
+let tm: Tidemark
+
+beforeEach(async () => {
+  broker = await FakeBroker.start()
+  broker.createTopic('t')
+  tm = clientOf(broker, { speed: 20 })
+})
+
+afterEach(async () => {
+  await tm.close()
+  await broker[Symbol.asyncDispose]()
+})
+
+/** Lets no answer out until it is resolved. */
+function holdAnswers(): { release(): void } {
+  const held = createDeferred<void>()
+  broker.produceFault = () => ({ until: held.promise })
+  return {
+    release() {
+      broker.produceFault = undefined
+      held.resolve()
+    },
+  }
+}
+
+describe('enqueue', () => {
+  it('takes records without waiting, and ready waits for what is missing: the topic, then room', async () => {
+    const producer = tm.producer({ bufferBytes: 1000 })
+    expect(producer.enqueue('t', { value: 'too early' })).toBe(false)
+    await producer.ready()
+    const answers = holdAnswers()
+    const taken = numbers(100).filter((value) => producer.enqueue('t', { value }))
+    expect(taken.length).toBeGreaterThan(5)
+    expect(taken.length).toBeLessThan(40)
+    let isReady = false
+    const ready = producer.ready().then(() => (isReady = true))
+    await until(() => broker.produced.length > 0)
+    expect(isReady).toBe(false)
+    answers.release()
+    await ready
+    expect(producer.enqueue('t', { value: 'next' })).toBe(true)
+    await producer.flush()
+    expect(await broker.values('t')).toEqual([...taken, 'next'])
+  })
+
+  it('goes on while the leader is being looked for', async () => {
+    const producer = tm.producer()
+    await producer.send('t', { value: 'a' })
+    let isRefused = false
+    broker.refuse = () => {
+      if (isRefused) return undefined
+      isRefused = true
+      return new TidemarkError('LEADER_NOT_AVAILABLE')
+    }
+    const sent = producer.send('t', { value: 'b' })
+    await until(() => isRefused)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(producer.enqueue('t', { value: 'c' })).toBe(true)
+    await sent
+    await producer.flush()
+    expect(await broker.values('t')).toEqual(['a', 'b', 'c'])
+  })
+
+  it('of an unknown topic makes ready fail instead of going round for ever', async () => {
+    const producer = tm.producer()
+    expect(producer.enqueue('nowhere', { value: 'x' })).toBe(false)
+    expect(await codeOf(producer.ready())).toBe('UNKNOWN_TOPIC')
+  })
+
+  it('tells onFailure and the next flush what was lost, once', async () => {
+    const lost: unknown[] = []
+    const producer = tm.producer({ onFailure: (error, what) => lost.push([error.code, what]) })
+    await producer.ready({ topic: 't' })
+    broker.refuse = () => new TidemarkError('INVALID_RECORD')
+    producer.enqueue('t', { value: 'x' })
+    producer.enqueue('t', { value: 'y' })
+    expect(await codeOf(producer.flush())).toBe('INVALID_RECORD')
+    expect(lost).toEqual([['INVALID_RECORD', { topic: 't', partition: 0, recordCount: 2 }]])
+    await producer.flush()
+  })
+
+  it('refuses codecs that take their time', async () => {
+    const Slow = topic('t', { value: { encode: async (value: string) => Buffer.from(value), decode: (bytes: Buffer) => bytes.toString() } })
+    const producer = tm.producer()
+    await producer.ready({ topic: Slow })
+    expect(() => producer.enqueue(Slow, { value: 'x' })).toThrow(/synchronously/)
+  })
+})
+
+describe('a full buffer', () => {
+  it('makes send wait, in order, and is never passed', async () => {
+    const producer = tm.producer({ bufferBytes: 500, batchBytes: 150 })
+    let mostBytes = 0
+    broker.produceFault = () => {
+      mostBytes = Math.max(mostBytes, producer.bufferedBytes)
+      return undefined
+    }
+    await Promise.all(numbers(100).map((value) => producer.send('t', { value })))
+    expect(mostBytes).toBeLessThanOrEqual(500)
+    expect(await broker.values('t')).toEqual(numbers(100))
+  })
+
+  it('fails sends after maxBlock, and lets those behind in that fit', async () => {
+    const producer = tm.producer({ bufferBytes: 400, maxBlock: '1s' })
+    await producer.send('t', { value: 'warm' })
+    const answers = holdAnswers()
+    const first = producer.send('t', { value: 'x'.repeat(300) })
+    expect(await failureOf(producer.send('t', { value: 'y'.repeat(300) }))).toMatchObject({ code: 'BUFFER_FULL', outcome: 'failed' })
+    const third = producer.send('t', { value: 'small' })
+    answers.release()
+    await Promise.all([first, third])
+    expect(await broker.values('t')).toEqual(['warm', 'x'.repeat(300), 'small'])
+  })
+
+  it('takes one record larger than itself when it is empty', async () => {
+    expect(await tm.producer({ bufferBytes: 100 }).send('t', { value: 'x'.repeat(1000) })).toMatchObject({ offset: 0n })
+  })
+})
+
+describe('order', () => {
+  it('is that of the calls, whatever each waits for: the topic, a codec, room', async () => {
+    const delays = new Map([
+      ['0', 3],
+      ['1', 0],
+      ['2', 1],
+    ])
+    const Slow = topic('t', {
+      value: {
+        encode: async (value: string) => {
+          for (let turn = 0; turn < (delays.get(value) ?? 0); turn++) await new Promise((resolve) => setImmediate(resolve))
+          return Buffer.from(value)
+        },
+        decode: (bytes: Buffer) => bytes.toString(),
+      },
+    })
+    const producer = tm.producer({ bufferBytes: 120 })
+    await Promise.all(
+      numbers(20).map((value) => (Number(value) % 3 === 2 ? producer.send('t', { value }) : producer.send(Slow, { value }))),
+    )
+    expect(await broker.values('t')).toEqual(numbers(20))
+  })
+})
+
+describe('signals', () => {
+  it('end the wait for the topic, for room and for the acknowledgement, and say what may have been written', async () => {
+    const producer = tm.producer({ bufferBytes: 200 })
+    const abort = new AbortController()
+    broker.refuseCall = (name) => (name === 'describeTopics' ? new TidemarkError('BUSY') : undefined)
+    const early = producer.send('t', { value: 'a' }, { signal: abort.signal })
+    abort.abort()
+    expect(await failureOf(early)).toMatchObject({ code: 'CANCELLED', outcome: 'failed' })
+    broker.refuseCall = undefined
+    await producer.send('t', { value: 'b' })
+
+    const answers = holdAnswers()
+    const [sending, waiting, flushing, getting] = [
+      new AbortController(),
+      new AbortController(),
+      new AbortController(),
+      new AbortController(),
+    ]
+    const sent = failureOf(producer.send('t', { value: 'c'.repeat(120) }, { signal: sending.signal }))
+    const blocked = failureOf(producer.send('t', { value: 'd'.repeat(120) }, { signal: waiting.signal }))
+    await until(() => broker.produced.length === 2)
+    sending.abort()
+    expect(await sent).toMatchObject({ code: 'CANCELLED', outcome: 'indeterminate' })
+    waiting.abort()
+    expect(await blocked).toMatchObject({ code: 'CANCELLED', outcome: 'failed' })
+    const flushed = codeOf(producer.flush({ signal: flushing.signal }))
+    flushing.abort()
+    expect(await flushed).toBe('CANCELLED')
+    expect(producer.enqueue('t', { value: 'e'.repeat(120) })).toBe(false)
+    const ready = codeOf(producer.ready({ signal: getting.signal }))
+    getting.abort()
+    expect(await ready).toBe('CANCELLED')
+    answers.release()
+    await producer.flush()
+    expect(await broker.values('t')).toEqual(['b', 'c'.repeat(120)])
+    expect(await codeOf(producer.send('t', { value: 'x' }, { signal: abort.signal }))).toBe('CANCELLED')
+  })
+})
+
+describe('flush', () => {
+  it('waits for what was sent before it, not for what comes after', async () => {
+    const producer = tm.producer({ linger: '1h' })
+    await producer.ready({ topic: 't' })
+    producer.enqueue('t', { value: 'before' })
+    const flushed = producer.flush()
+    await until(() => broker.produced.length === 1)
+    producer.enqueue('t', { value: 'after' })
+    await flushed
+    expect(await broker.values('t')).toEqual(['before'])
+  })
+})
+
+describe('close', () => {
+  it('delivers what send and enqueue were given, also what was not in a batch yet', async () => {
+    const producer = tm.producer({ linger: '1h' })
+    const sent = producer.send(
+      't',
+      numbers(10).map((value) => ({ value })),
+    )
+    await producer.close()
+    expect(await sent).toHaveLength(10)
+    expect(await broker.values('t')).toEqual(numbers(10))
+    expect(await failureOf(producer.send('t', { value: 'x' }))).toMatchObject({ code: 'CLOSED', outcome: 'failed' })
+    expect(() => producer.enqueue('t', { value: 'x' })).toThrow(/closed/)
+  })
+
+  it('gives up after ten seconds, and says of every record what is known', async () => {
+    const producer = tm.producer({ bufferBytes: 300 })
+    await producer.send('t', { value: 'warm' })
+    broker.produceFault = () => ({ hang: 'after' })
+    const sent = failureOf(producer.send('t', { value: 'x'.repeat(200) }))
+    const blocked = failureOf(producer.send('t', { value: 'y'.repeat(200) }))
+    await until(() => broker.produced.length === 2)
+    await producer.close()
+    expect(await sent).toMatchObject({ code: 'CLOSED', outcome: 'indeterminate' })
+    expect(await blocked).toMatchObject({ code: 'CLOSED', outcome: 'failed' })
+  })
+
+  it('of the client closes its producers', async () => {
+    const sent = tm.producer().send('t', { value: 'x' })
+    await tm.close()
+    expect((await sent).offset).toBe(0n)
+    expect(await codeOf(tm.admin.describeCluster())).toBe('CLOSED')
+  })
+})
