@@ -15,6 +15,8 @@ export function notLeader(
 ): TidemarkError {
   if (leader < 0)
     return new TidemarkError('LEADER_NOT_AVAILABLE', `${where} has no leader at the moment`, { retryAfterMs: 100, outcome: 'failed' })
+  if (leader === nodeId)
+    return new TidemarkError('LEADER_NOT_AVAILABLE', `node ${nodeId} is about to lead ${where}`, { retryAfterMs: 50, outcome: 'failed' })
   const hint: LeaderHint | undefined = address && { nodeId: leader, leaderEpoch, host: address.host, port: address.port }
   return new TidemarkError('NOT_LEADER', `node ${leader} leads ${where}, not node ${nodeId}`, {
     outcome: 'failed',
@@ -51,4 +53,35 @@ export function timedOut(where: string): TidemarkError {
   return new TidemarkError('REQUEST_TIMED_OUT', `${where} did not commit the records in time; they may still be committed`, {
     outcome: 'indeterminate',
   })
+}
+
+/** What the metadata knows of a partition that is not on this node. */
+export interface KnownElsewhere {
+  readonly topicId: string
+  readonly leader: number
+  readonly leaderEpoch: number
+}
+
+export function notHere(asked: {
+  readonly topic: string
+  readonly partition: number
+  readonly topicId: string | undefined
+  readonly nodeId: number
+  readonly known: KnownElsewhere | undefined
+  /** Of its leader. */
+  readonly address: Address | undefined
+  /** Other partitions of the topic are on this node. */
+  readonly hasTopic: boolean
+}): TidemarkError {
+  const { topic, partition, topicId, nodeId, known, address, hasTopic } = asked
+  if (known !== undefined && (topicId === undefined || topicId === known.topicId)) {
+    return new TidemarkError('NOT_LEADER', `${topic}-${partition} is not on node ${nodeId}`, {
+      outcome: 'failed',
+      leader: address && { nodeId: known.leader, leaderEpoch: known.leaderEpoch, ...address },
+    })
+  }
+  if (hasTopic) return new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition}`, { outcome: 'failed' })
+  // Who knows the topic by its id has seen it: this node has yet to hear of it, or it is gone.
+  const code = topicId === undefined ? 'UNKNOWN_TOPIC' : 'UNKNOWN_TOPIC_ID'
+  return new TidemarkError(code, `no topic named ${JSON.stringify(topic)}`, { outcome: 'failed' })
 }

@@ -11,8 +11,12 @@ import type { DataDir } from '../log/data-dir.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { ByteBudget } from './backpressure.ts'
+import { LogChanges } from './log-changes.ts'
 import { Partition } from './partition.ts'
 import type { PartitionHost } from './partition-host.ts'
+import { type KnownElsewhere, notHere } from './partition-refusals.ts'
+import { mayBeRefetched, openOrSetAside } from './replication/damaged-replica.ts'
+import { Turnstile } from './turnstile.ts'
 
 /** Logs opened at the same time: enough to keep the disk busy, few enough to keep memory and handles in bounds. */
 const OPEN_CONCURRENCY = 32
@@ -41,13 +45,11 @@ export interface RegistryHost extends PartitionHost<Partition> {
   /** The partition is gone from this node. */
   closed(partition: Partition): void
   /** What the metadata knows of a partition that is not on this node; for refusals. */
-  metadataOf(
-    topic: string,
-    partition: number,
-  ): { readonly topicId: string; readonly leader: number; readonly leaderEpoch: number } | undefined
+  metadataOf(topic: string, partition: number): KnownElsewhere | undefined
 }
 
 export class PartitionRegistry {
+  readonly changes: LogChanges
   readonly #dataDir: DataDir
   readonly #runtime: Runtime
   readonly #host: RegistryHost
@@ -57,8 +59,7 @@ export class PartitionRegistry {
   readonly #namesById = new Map<string, string>()
   /** By directory: a topic created again under its old name waits until the old directory is out of the way. */
   readonly #deletions = new Map<string, Promise<void>>()
-  #openingCount = 0
-  readonly #openQueue: (() => void)[] = []
+  readonly #openings = new Turnstile(OPEN_CONCURRENCY)
 
   constructor(parts: {
     readonly dataDir: DataDir
@@ -70,6 +71,7 @@ export class PartitionRegistry {
     this.#runtime = parts.runtime
     this.#partitionBudgetBytes = parts.partitionBudgetBytes
     this.#host = parts.host
+    this.changes = new LogChanges(parts.dataDir, (partition, error) => this.#fail(partition, error))
   }
 
   /** The partition, ready for work. Throws `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_TOPIC_ID`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER` when it is on other nodes, or why it could not be opened. */
@@ -148,7 +150,7 @@ export class PartitionRegistry {
     for (const topic of delta.changedTopics) this.#openTopic(topic)
   }
 
-  /** Resolves when no log is being opened or deleted. */
+  /** Resolves when no log is being opened, cut or deleted. */
   async settled(): Promise<void> {
     for (let pending = this.#pending(); pending.length > 0; pending = this.#pending()) await Promise.all(pending)
   }
@@ -162,7 +164,7 @@ export class PartitionRegistry {
     const opening = [...this.#topics.values()].flatMap((slots) =>
       [...slots.values()].flatMap((slot) => (slot.state === 'opening' ? [slot.opened] : [])),
     )
-    return [...opening, ...this.#deletions.values()]
+    return [...opening, ...this.changes.pending(), ...this.#deletions.values()]
   }
 
   #openTopic(topic: TopicMetadata): void {
@@ -176,6 +178,8 @@ export class PartitionRegistry {
       } else if (present === undefined) slots.set(partition, this.#openSlot(topic, partition, metadata))
       else if (present.state === 'open') this.#update(present.partition, topic, metadata)
       else if (present.state === 'opening') present.latest = { topic, metadata }
+      else if (present.error.code === 'CORRUPT_LOG' && mayBeRefetched(metadata, this.#host.nodeId))
+        slots.set(partition, this.#openSlot(topic, partition, metadata))
     })
   }
 
@@ -187,10 +191,12 @@ export class PartitionRegistry {
 
   async #open(topic: TopicMetadata, number: number, opening: OpeningSlot): Promise<void> {
     let slot: Slot
-    await this.#enterOpening()
+    await this.#openings.enter()
     try {
       await this.#deletions.get(`${topic.name}-${number}`)
-      const log = await this.#dataDir.openLog({ topic: topic.name, topicId: topic.topicId, partition: number, config: topic.config })
+      const options = { topic: topic.name, topicId: topic.topicId, partition: number, config: topic.config }
+      const { log: say } = this.#runtime
+      const log = await openOrSetAside(this.#dataDir, say, options, this.#host.nodeId, () => opening.latest.metadata)
       const partition = new Partition({
         log,
         config: topic.config,
@@ -206,7 +212,7 @@ export class PartitionRegistry {
       this.#runtime.log.error('partition.open-failed', { topic: topic.name, partition: number, code: error.code, error: error.message })
       slot = { state: 'failed', topicId: topic.topicId, error }
     } finally {
-      this.#leaveOpening()
+      this.#openings.leave()
     }
     const slots = this.#topics.get(topic.name)
     // The topic may have been removed, even created again, meanwhile.
@@ -243,15 +249,13 @@ export class PartitionRegistry {
     this.#deletions.set(directory, deletion)
   }
 
-  /** Cuts the log of a partition that follows. */
-  async truncate(partition: Partition, offset: number): Promise<void> {
-    partition.replaceLog(await this.#dataDir.truncateLog(partition.log, offset))
-  }
-
-  /** Sets the log of a partition aside and begins anew at `offset`. */
-  async reset(partition: Partition, offset: number): Promise<void> {
-    const { topic, topicId, partition: number, config } = partition
-    partition.replaceLog(await this.#dataDir.resetLog({ topic, topicId, partition: number, config }, offset))
+  #fail(partition: Partition, error: TidemarkError): void {
+    const { topic, topicId, partition: number } = partition
+    this.#runtime.log.error('partition.failed', { topic, partition: number, code: error.code, error: error.message })
+    partition.retire(error)
+    this.#host.closed(partition)
+    const slot = this.#topics.get(topic)?.get(number)
+    if (slot?.state === 'open' && slot.partition === partition) this.#topics.get(topic)?.set(number, { state: 'failed', topicId, error })
   }
 
   #update(partition: Partition, topic: TopicMetadata, metadata: PartitionMetadata): void {
@@ -262,39 +266,20 @@ export class PartitionRegistry {
   }
 
   #notHere(topic: string, partition: number, topicId: string | undefined): TidemarkError {
+    const { nodeId } = this.#host
     const known = this.#host.metadataOf(topic, partition)
-    if (known !== undefined && (topicId === undefined || topicId === known.topicId)) {
-      const address = this.#host.addressOf(known.leader)
-      return new TidemarkError('NOT_LEADER', `${topic}-${partition} is not on node ${this.#host.nodeId}`, {
-        outcome: 'failed',
-        leader: address && { nodeId: known.leader, leaderEpoch: known.leaderEpoch, ...address },
-      })
-    }
-    const slots = this.#topics.get(topic)
-    if (slots !== undefined && slots.size > 0)
-      return new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${partition}`, { outcome: 'failed' })
-    // Who knows the topic by its id has seen it: this node has yet to hear of it, or it is gone.
-    const code = topicId === undefined ? 'UNKNOWN_TOPIC' : 'UNKNOWN_TOPIC_ID'
-    return new TidemarkError(code, `no topic named ${JSON.stringify(topic)}`, { outcome: 'failed' })
+    const address = known && this.#host.addressOf(known.leader)
+    return notHere({ topic, partition, topicId, nodeId, known, address, hasTopic: (this.#topics.get(topic)?.size ?? 0) > 0 })
   }
 
   async #delete(topic: TopicMetadata, number: number, slot: Slot, earlier: Promise<void> | undefined): Promise<void> {
     try {
       await earlier
       if (slot.state === 'opening') await slot.opened
+      if (slot.state === 'open') await this.changes.over(slot.partition)
       await this.#dataDir.deleteLog(topic.name, number)
     } catch (error) {
       this.#runtime.log.error('partition.delete-failed', { topic: topic.name, partition: number, error: TidemarkError.from(error).message })
     }
-  }
-
-  async #enterOpening(): Promise<void> {
-    if (this.#openingCount >= OPEN_CONCURRENCY) await new Promise<void>((resolve) => this.#openQueue.push(resolve))
-    this.#openingCount++
-  }
-
-  #leaveOpening(): void {
-    this.#openingCount--
-    this.#openQueue.shift()?.()
   }
 }

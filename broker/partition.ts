@@ -12,17 +12,19 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { ByteBudget } from './backpressure.ts'
+import { countsFlushed, durableOffset } from './durability.ts'
 import type { Reached } from './offset-waiters.ts'
 import type { PartitionHost } from './partition-host.ts'
 import { notLeader, timedOut, tooFew, tooFewAfterAppend, watermarkUnknown, wrongEpoch } from './partition-refusals.ts'
 import type { ParkedFetch, ParkingPlace } from './purgatory.ts'
 import { type IsrProposal, LeaderState, type ReplicaFetched } from './replication/leader-state.ts'
+import { ParkedReplicas } from './replication/parked-replicas.ts'
 
 export class Partition implements LogListener, ParkingPlace {
   readonly budget: ByteBudget
   readonly parked: Set<ParkedFetch> = new Set()
   /** Fetches of followers that wait for more. */
-  readonly parkedReplicas: Set<() => void> = new Set()
+  readonly parkedReplicas: ParkedReplicas = new ParkedReplicas()
   readonly #host: PartitionHost<Partition>
   #log: PartitionLog
   #config: TopicConfig
@@ -30,8 +32,8 @@ export class Partition implements LogListener, ParkingPlace {
   /** Present while this node leads. */
   #leader: LeaderState | undefined
   #highWatermark: number
-  /** What parked fetches of followers have been told of. */
-  #offeredOffset = -1
+  /** Its log is being cut or begun anew: until that is over it is neither appended to nor led. */
+  #isChanging = false
   readonly #acks = new Acknowledgements()
   #retired: TidemarkError | undefined
 
@@ -108,6 +110,7 @@ export class Partition implements LogListener, ParkingPlace {
     this.#log.configure(config)
     // A weaker durability, or a smaller minimum, may commit what was waiting.
     this.advanced()
+    this.#reportTooFew()
   }
 
   /** The controller has decided something about the partition. */
@@ -165,20 +168,15 @@ export class Partition implements LogListener, ParkingPlace {
   replicaFetched(fetched: ReplicaFetched): void {
     if (this.#leader?.isReplica(fetched.nodeId) !== true)
       throw new TidemarkError('INELIGIBLE_REPLICA', `node ${fetched.nodeId} has no replica of ${this.name}`)
-    this.#leader.fetched(fetched, this.#log.logEndOffset, this.#host.clock.monotonic())
-    this.advanced()
+    this.#leader.fetched(fetched, this.#log.writtenOffset, countsFlushed(this.#config))
     this.reviewIsr()
   }
 
-  /** Looks whether somebody has fallen behind or caught up, and has the controller asked if so. */
+  /** Looks how far records are committed by now, whether somebody has fallen behind or caught up, and has the controller asked if so. */
   reviewIsr(): void {
-    const proposal = this.#leader?.propose({
-      highWatermark: this.#highWatermark,
-      nowMs: this.#host.clock.monotonic(),
-      lagMaxMs: this.#host.replicaLagMaxMs,
-      countsFlushed: this.#config.durability === 'fsync',
-      isEligible: (nodeId, nodeEpoch) => this.#host.isEligible(nodeId, nodeEpoch),
-    })
+    if (this.#leader === undefined) return
+    this.advanced()
+    const proposal = this.#leader.propose(this.#highWatermark, countsFlushed(this.#config))
     if (proposal !== undefined) this.#host.isrWanted(this, proposal)
   }
 
@@ -200,11 +198,20 @@ export class Partition implements LogListener, ParkingPlace {
     if (this.#leader === undefined) this.#raise(Math.min(offset, this.#log.logEndOffset))
   }
 
-  /** The log was cut or begun anew: from here on this one is it. What was committed is in it, unless the leader has deleted it. */
+  /** The log is about to be cut or begun anew; `replaceLog` ends it. Should this node be made leader meanwhile, it leads afterwards. */
+  beginChange(): void {
+    this.#isChanging = true
+  }
+
+  /** From here on this is the log. What was committed is in it, unless the leader has deleted it. */
   replaceLog(log: PartitionLog): void {
+    this.#isChanging = false
     this.#log = log
-    log.setListener(this)
     this.#highWatermark = Math.max(log.logStartOffset, Math.min(this.#highWatermark, log.logEndOffset))
+    if (this.#retired !== undefined) return
+    log.setListener(this)
+    if (log.config !== this.#config) log.configure(this.#config)
+    this.#takeRole(this.#metadata)
   }
 
   /** The log made progress, or what counts as committed may have changed. */
@@ -213,20 +220,18 @@ export class Partition implements LogListener, ParkingPlace {
       this.#host.flushed(this)
       return
     }
-    if (this.#log.writtenOffset !== this.#offeredOffset) {
-      this.#offeredOffset = this.#log.writtenOffset
-      for (const wake of [...this.parkedReplicas]) wake()
-    }
+    this.parkedReplicas.written(this.#log.writtenOffset)
     const own = durableOffset(this.#log, this.#config)
     this.#acks.durable(own)
     const { minIsr } = this.#insync()
-    const offset = this.#leader.committable(own, minIsr, this.#config.durability === 'fsync')
+    const offset = this.#leader.committable(own, minIsr, countsFlushed(this.#config))
     if (offset !== undefined) this.#raise(offset)
   }
 
   /** The log took appends back that never reached the disk. */
   undone(fromOffset: number, error: TidemarkError): void {
     this.#acks.undone(fromOffset, error)
+    if (this.#leader === undefined) this.#host.flushed(this)
   }
 
   /** Ends the partition on this node: whoever waits gets `reason`. The log is the caller's to close or delete. */
@@ -236,7 +241,7 @@ export class Partition implements LogListener, ParkingPlace {
   }
 
   #takeRole(metadata: PartitionMetadata): void {
-    if (metadata.leader !== this.#host.nodeId) {
+    if (metadata.leader !== this.#host.nodeId || this.#isChanging) {
       const wasLeader = this.#leader !== undefined
       this.#leader = undefined
       if (wasLeader) this.#dismiss(this.#notLeader())
@@ -244,9 +249,9 @@ export class Partition implements LogListener, ParkingPlace {
     }
     if (this.#leader?.leaderEpoch === metadata.leaderEpoch) this.#leader.update(metadata)
     else {
-      this.#leader = new LeaderState(this.#host.nodeId, metadata, this.#log.logEndOffset, this.#host.clock.monotonic())
+      this.#leader = new LeaderState(this.#host.nodeId, metadata, this.#log.logEndOffset, this.#host)
       // Fetches of an earlier epoch wait for nothing any more.
-      for (const wake of [...this.parkedReplicas]) wake()
+      this.parkedReplicas.wakeAll()
     }
     this.advanced()
     this.#reportTooFew()
@@ -267,7 +272,7 @@ export class Partition implements LogListener, ParkingPlace {
     const unknown = new TidemarkError(reason.code, reason.message, { leader: reason.leader, outcome: 'indeterminate' })
     this.#acks.dismiss(unknown)
     for (const fetch of [...this.parked]) fetch.wake()
-    for (const wake of [...this.parkedReplicas]) wake()
+    this.parkedReplicas.wakeAll()
   }
 
   #notLeader(): TidemarkError {
@@ -290,10 +295,4 @@ export class Partition implements LogListener, ParkingPlace {
     const bytes = this.#acks.committed(offset)
     for (const fetch of [...this.parked]) fetch.bytesCommitted(bytes)
   }
-}
-
-/** Up to where this node alone has records as durable as the topic asks. */
-function durableOffset(log: PartitionLog, { durability }: TopicConfig): number {
-  if (durability === 'fsync') return log.flushedOffset
-  return durability === 'replicated' ? log.writtenOffset : log.logEndOffset
 }

@@ -262,7 +262,7 @@ class Node implements RunningNode {
     await this.#grpc?.shutdown(CALL_GRACE_MS)
     await this.#retention?.close()
     this.#unsubscribe?.()
-    this.#replication?.close()
+    await this.#replication?.close()
     this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))
     this.#broker?.close()
     await this.#cluster?.close()

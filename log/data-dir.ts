@@ -19,7 +19,7 @@ import { DirectoryHealth } from './directory-health.ts'
 import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
-import { claimPartitionDirectory, type PresentLog, readPartitionFile } from './partition-directory.ts'
+import { claimPartitionDirectory, findPresentLogs, type PresentLog } from './partition-directory.ts'
 import type { LogOptions } from './log-types.ts'
 import { PartitionLog } from './partition-log.ts'
 import { recoverLog } from './recovery.ts'
@@ -180,18 +180,27 @@ export class DataDir {
     }
   }
 
-  /** Cuts every batch off that reaches `offset`, durably. The log given is closed; the one returned is what is left of it. */
-  async truncateLog(log: PartitionLog, offset: number): Promise<PartitionLog> {
+  /**
+   * Cuts every batch off that reaches `offset`, durably. The log given is closed; the one returned is what is left of it: all of it
+   * when it could not be cut, with the reason.
+   */
+  async truncateLog(
+    log: PartitionLog,
+    offset: number,
+  ): Promise<{ readonly log: PartitionLog; readonly failure: TidemarkError | undefined }> {
     const name = partitionDirectoryName(log.topic, log.partition)
     this.#background.forget(log)
-    await log.close()
-    return guarded(log.directory, async () => {
+    let failure: TidemarkError | undefined
+    try {
+      await log.close()
       this.#health.checkTrusted()
-      await truncateOnDisk(this.#segmentParts(), log.directory, offset)
-      const shorter = await this.#openLog(name, log)
-      this.#logs.set(name, shorter)
-      return shorter
-    })
+      await guarded(log.directory, () => truncateOnDisk(this.#segmentParts(), log.directory, offset))
+    } catch (error) {
+      failure = TidemarkError.from(error)
+    }
+    const left = await guarded(log.directory, () => this.#openLog(name, log))
+    this.#logs.set(name, left)
+    return { log: left, failure }
   }
 
   /** Sets everything there is of a partition aside, and begins anew, empty, at `offset`. `topic` may have no open log: what could not be opened goes too. */
@@ -246,19 +255,8 @@ export class DataDir {
   }
 
   /** The logs on disk, opened or not. What is not a log's directory is left out, and said in the log. */
-  async presentLogs(): Promise<PresentLog[]> {
-    const topics = `${this.path}/${TOPICS_DIRECTORY}`
-    const names = (await this.#runtime.files.list(topics)).filter((name) => !name.endsWith(DELETED_SUFFIX))
-    const found: PresentLog[] = []
-    await inGroups(names, CONCURRENCY, async (name) => {
-      try {
-        const present = await readPartitionFile(this.#runtime.files, `${topics}/${name}`)
-        if (present !== undefined) found.push(present)
-      } catch (error) {
-        this.#runtime.log.error('partition.unreadable', { path: `${topics}/${name}`, error: TidemarkError.from(error).message })
-      }
-    })
-    return found
+  presentLogs(): Promise<PresentLog[]> {
+    return findPresentLogs(this.#runtime, `${this.path}/${TOPICS_DIRECTORY}`)
   }
 
   /** Flushes and closes every log, leaves the mark of a clean shutdown last, and gives the lock back. */

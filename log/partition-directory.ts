@@ -1,11 +1,14 @@
 /** The directory of one partition and the file in it that says whose it is. Names are for people; the topic id decides. */
 import { TidemarkError } from '../protocol/errors.ts'
-import type { Files } from '../runtime/runtime.ts'
+import type { Files, Log } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
-import { jsonFile, parseJsonFile } from './data-dir-files.ts'
-import { LOG_SUFFIX, PARTITION_FILE } from './file-names.ts'
+import { inGroups, jsonFile, parseJsonFile } from './data-dir-files.ts'
+import { DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE } from './file-names.ts'
 
 const VERSION = 1
+
+/** Files read at the same time. */
+const CONCURRENCY = 32
 
 export interface PresentLog {
   readonly topic: string
@@ -34,6 +37,21 @@ export async function readPartitionFile(files: Files, directory: string): Promis
     throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged, or of another version`)
   }
   return { topic, partition, topicId }
+}
+
+/** Whose directories there are. What is not a log's directory is left out, and said in the log. */
+export async function findPresentLogs({ files, log }: { readonly files: Files; readonly log: Log }, topics: string): Promise<PresentLog[]> {
+  const names = (await files.list(topics)).filter((name) => !name.endsWith(DELETED_SUFFIX))
+  const found: PresentLog[] = []
+  await inGroups(names, CONCURRENCY, async (name) => {
+    try {
+      const present = await readPartitionFile(files, `${topics}/${name}`)
+      if (present !== undefined) found.push(present)
+    } catch (error) {
+      log.error('partition.unreadable', { path: `${topics}/${name}`, error: TidemarkError.from(error).message })
+    }
+  })
+  return found
 }
 
 async function makePartitionDirectory(files: Files, directory: string, { topic, partition, topicId }: PresentLog): Promise<void> {

@@ -39,6 +39,11 @@ export async function truncateOnDisk(parts: SegmentParts, directory: string, off
     throw new TidemarkError('OFFSET_OUT_OF_RANGE', `${directory} starts at ${checkpoint.logStartOffset}, it cannot be cut at ${offset}`)
   const cut = await findCut(parts, directory, checkpoint, offset)
   if (cut === undefined) return
+  if (cut.endOffset < checkpoint.logStartOffset)
+    throw new TidemarkError(
+      'OFFSET_OUT_OF_RANGE',
+      `${directory} starts at ${checkpoint.logStartOffset}, in the middle of what would be cut`,
+    )
   const kept = checkpoint.segments.filter(({ baseOffset }) => baseOffset < cut.segment.baseOffset)
   const segments = [...kept, { baseOffset: cut.segment.baseOffset, sizeBytes: cut.position }]
   const activeSinceMs = cut.position > 0 ? checkpoint.activeSinceMs : 0
@@ -50,8 +55,11 @@ export async function truncateOnDisk(parts: SegmentParts, directory: string, off
   )
   const names = await files.list(directory)
   const later = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []).filter((base) => base > cut.segment.baseOffset)
-  for (const base of later.sort((a, b) => b - a)) await removeSegment(parts, new Segment(parts, directory, base, 0))
-  await files.syncDirectory(directory)
+  for (const base of later.sort((a, b) => b - a)) {
+    await removeSegment(parts, new Segment(parts, directory, base, 0))
+    // One after the other on the disk too: a log with a gap could not be opened.
+    await files.syncDirectory(directory)
+  }
   await shorten(cut)
   const state = names.filter((name) => name === LEADER_EPOCHS_FILE || offsetOfName(name, SNAPSHOT_SUFFIX) !== undefined)
   for (const name of state) await files.remove(`${directory}/${name}`)

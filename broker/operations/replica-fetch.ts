@@ -42,6 +42,8 @@ class ReplicaFetch {
   #places: Partition[] = []
   #timer: Timer | undefined
   #isReading = false
+  /** Something was written while it read. */
+  #isStale = false
   #isDue = false
   #isOver = false
 
@@ -108,13 +110,16 @@ class ReplicaFetch {
 
   /** Answers if there is something to say. */
   #look(): void {
+    this.#isStale = true
     if (this.#isOver || this.#isReading) return
     this.#isReading = true
+    this.#isStale = false
     void this.#read().then((results) => {
       this.#isReading = false
       if (this.#isOver) return
       const isNews = results.some(({ error, diverging, batches }) => error !== undefined || diverging !== undefined || batches.length > 0)
       if (isNews || this.#isDue) this.#answer({ error: undefined, partitions: this.#isDue ? results : results.filter(saysSomething) })
+      else if (this.#isStale) this.#look()
       else this.#park()
     })
   }
@@ -204,10 +209,12 @@ function divergenceOf(
   { log }: Partition,
   { fetchOffset, lastFetchedEpochPlusOne }: ReplicaFetchPartition,
 ): { epoch: number; endOffset: number } | undefined {
-  if (lastFetchedEpochPlusOne === 0 || fetchOffset <= log.logStartOffset) return undefined
+  if (lastFetchedEpochPlusOne === 0 || fetchOffset < log.logStartOffset) return undefined
   const lastEpoch = lastFetchedEpochPlusOne - 1
   const ours = log.epochEnd(lastEpoch)
   if (ours.epoch === lastEpoch && ours.endOffset >= fetchOffset) return undefined
+  // It goes on where our log starts: of what was before, the epochs are not known here any more.
+  if (ours.epoch < 0 && fetchOffset === log.logStartOffset) return undefined
   return { epoch: ours.epoch, endOffset: ours.endOffset }
 }
 

@@ -5,6 +5,8 @@
  * it has beyond, and asks again, until they agree. It never cuts because of a high watermark.
  */
 import type { PartitionLog } from '../../log/partition-log.ts'
+import { fromErrorDetail } from '../../protocol/error-wire.ts'
+import type { TidemarkError } from '../../protocol/errors.ts'
 import type { EpochEnd, ReplicaFetchPartition, ReplicaFetchResult } from '../../protocol/gen/tidemark/v1/replica.ts'
 
 /** What is to be done with an answer. */
@@ -15,7 +17,7 @@ export type Step =
   | { readonly kind: 'reset'; readonly offset: number }
   | { readonly kind: 'nothing' }
   /** Ask again later: the metadata of one of the two is behind, or the leader has trouble. */
-  | { readonly kind: 'wait'; readonly code: string }
+  | { readonly kind: 'wait'; readonly error: TidemarkError }
 
 /** The part of a log that the rules go by. */
 export type FollowerLog = Pick<PartitionLog, 'logStartOffset' | 'logEndOffset' | 'flushedOffset' | 'leaderEpochs' | 'epochEnd'>
@@ -38,7 +40,7 @@ export function nextFetch(
 /** `asked`: the log end when the request was made; an answer to a question that is not the present one any more is of no use. */
 export function stepFor(log: FollowerLog, asked: number, { error, diverging, batches, logStartOffset }: ReplicaFetchResult): Step {
   if (error !== undefined) {
-    if (error.code !== 'OFFSET_OUT_OF_RANGE') return { kind: 'wait', code: error.code }
+    if (error.code !== 'OFFSET_OUT_OF_RANGE') return { kind: 'wait', error: fromErrorDetail(error) }
     // What the leader deleted cannot be had any more; and what it has not, nobody who counts has.
     return { kind: 'reset', offset: logStartOffset }
   }

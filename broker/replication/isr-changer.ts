@@ -2,7 +2,8 @@
  * Asks the controller for other in-sync replicas: all partitions that want something in one request, one request at a time.
  *
  * A refusal is told to the partition. When nobody knows what became of a request, it is asked again until somebody does: the
- * partition keeps counting on the larger ISR meanwhile.
+ * partition keeps counting on the larger ISR meanwhile. So it does when the controller has a newer state than the one asked about:
+ * that may be what an earlier request, whose answer was lost, has made of it. The metadata brings it.
  */
 import type { ActiveController } from '../../controller/active-controller.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
@@ -15,6 +16,15 @@ const RETRY_MS = 50
 /** Partitions in one request. */
 const PARTITIONS_MAX = 2000
 
+/** Who knows an older state than the controller must not conclude what it is. */
+const SUPERSEDED = new Set(['INVALID_UPDATE_VERSION', 'FENCED_LEADER_EPOCH'])
+
+/** A partition that this node leads. */
+export type IsrPartition = Pick<
+  Partition,
+  'topic' | 'topicId' | 'partition' | 'isLeader' | 'leaderEpoch' | 'metadata' | 'isRetired' | 'isrDecided' | 'isrRefused'
+>
+
 export interface IsrChangerParts {
   readonly controller: Pick<ActiveController, 'ask'>
   readonly runtime: Pick<Runtime, 'timers' | 'random' | 'log'>
@@ -23,7 +33,7 @@ export interface IsrChangerParts {
 
 export class IsrChanger {
   readonly #parts: IsrChangerParts
-  readonly #wanted = new Map<Partition, IsrProposal>()
+  readonly #wanted = new Map<IsrPartition, IsrProposal>()
   #isAsking = false
   #later: Timer | undefined
   #isClosed = false
@@ -32,7 +42,7 @@ export class IsrChanger {
     this.#parts = parts
   }
 
-  want(partition: Partition, proposal: IsrProposal): void {
+  want(partition: IsrPartition, proposal: IsrProposal): void {
     this.#wanted.set(partition, proposal)
     this.#soon(0)
   }
@@ -54,7 +64,7 @@ export class IsrChanger {
     const asked = [...this.#wanted].slice(0, PARTITIONS_MAX)
     if (asked.length === 0 || this.#isClosed) return
     this.#isAsking = true
-    let delayMs = 0
+    let delayMs = RETRY_MS * (1 + this.#parts.runtime.random.float())
     try {
       const partitions = asked.map(([{ topicId, partition }, { leaderEpoch, partitionEpoch, isr }]) => ({
         topicId,
@@ -65,32 +75,40 @@ export class IsrChanger {
       }))
       const { partitions: results } = await this.#parts.controller.ask('alterPartitions', { ...this.#parts.node(), partitions })
       for (const [at, [partition, proposal]] of asked.entries()) this.#settle(partition, proposal, results[at])
+      // What came meanwhile goes at once; what this controller could not decide is asked again a little later.
+      if (asked.every(([partition, proposal]) => this.#wanted.get(partition) !== proposal)) delayMs = 0
     } catch (error) {
       this.#parts.runtime.log.debug('isr.unanswered', { error: TidemarkError.from(error) })
       // Fenced, or not reached: what was asked may have been done. The metadata will tell, or the next answer.
-      delayMs = RETRY_MS * (1 + this.#parts.runtime.random.float())
       for (const [partition, proposal] of asked) if (!isPresent(partition, proposal)) this.#drop(partition, proposal)
     }
     this.#isAsking = false
     if (this.#wanted.size > 0) this.#soon(delayMs)
   }
 
-  #settle(partition: Partition, proposal: IsrProposal, result: AlterPartitionResult | undefined): void {
-    if (result?.error?.code === 'NOT_CONTROLLER') return
+  #settle(partition: IsrPartition, proposal: IsrProposal, result: AlterPartitionResult | undefined): void {
+    const code = result?.error?.code
+    if (result === undefined || code === 'NOT_CONTROLLER') return
     this.#drop(partition, proposal)
-    if (result?.state !== undefined) partition.isrDecided(result.state)
-    else {
-      this.#parts.runtime.log.debug('isr.refused', { topic: partition.topic, partition: partition.partition, code: result?.error?.code })
-      partition.isrRefused(proposal)
+    if (result.state !== undefined) {
+      partition.isrDecided(result.state)
+      return
     }
+    this.#parts.runtime.log.debug('isr.refused', { topic: partition.topic, partition: partition.partition, code })
+    if (!SUPERSEDED.has(code ?? '')) partition.isrRefused(proposal)
   }
 
-  #drop(partition: Partition, proposal: IsrProposal): void {
+  #drop(partition: IsrPartition, proposal: IsrProposal): void {
     if (this.#wanted.get(partition) === proposal) this.#wanted.delete(partition)
   }
 }
 
 /** The partition still leads in the epoch in which it was asked for. */
-function isPresent(partition: Partition, { leaderEpoch, partitionEpoch }: IsrProposal): boolean {
-  return partition.isLeader && partition.leaderEpoch === leaderEpoch && partition.metadata.partitionEpoch <= partitionEpoch
+function isPresent(partition: IsrPartition, { leaderEpoch, partitionEpoch }: IsrProposal): boolean {
+  return (
+    !partition.isRetired &&
+    partition.isLeader &&
+    partition.leaderEpoch === leaderEpoch &&
+    partition.metadata.partitionEpoch <= partitionEpoch
+  )
 }

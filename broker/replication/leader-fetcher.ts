@@ -1,24 +1,22 @@
 /**
  * Pulls the records of every partition that this node follows on one leader.
  *
- * One fetch is under way, a long poll over all of them; the next goes out as soon as its answer is written behind the
- * logs. Making it durable takes longer, and the leader's acknowledgements wait for it: so a flush that ends while a fetch is parked is
- * reported at once, by a request of its own that asks for nothing.
+ * One fetch is under way, a long poll over all of them; the next goes out as soon as its answer is written to the logs, so that
+ * what it says this node has does not die with the process. Making it durable takes longer, and the leader's acknowledgements wait
+ * for it: so a flush that ends while a fetch is parked is reported at once, by a request of its own that asks for nothing.
  */
 import { splitBatches } from '../../protocol/batch-reader.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { ReplicaFetchRequest, ReplicaFetchResponse, ReplicaFetchResult } from '../../protocol/gen/tidemark/v1/replica.ts'
-import type { Runtime, Timer } from '../../runtime/runtime.ts'
+import type { Timer } from '../../runtime/runtime.ts'
 import type { Partition } from '../partition.ts'
-import type { ReplicaChannel, ReplicaStream } from './channel.ts'
+import type { ReplicaStream } from './channel.ts'
+import { type Followed, type FollowerNode, isWritten, keyOf } from './followed.ts'
 import { nextFetch, stepFor } from './follower-rules.ts'
 
 const WAIT_MS = 500
 const ANSWER_BYTES = 8 * 1024 * 1024
 const PARTITION_BYTES = 2 * 1024 * 1024
-
-/** A partition whose disk is behind by this much is not fetched until it has caught up. */
-const UNWRITTEN_BYTES_MAX = 16 * 1024 * 1024
 
 /** After an answer that says "not now", and after a stream broke; longer by chance. */
 const RETRY_MS = 50
@@ -27,31 +25,12 @@ const RETRY_MAX_MS = 1000
 /** An answer that does not come in this time never will: the leader hangs, or the network swallows everything. */
 const SILENCE_MAX_MS = 5000
 
-export interface FollowerNode {
-  readonly nodeId: number
-  readonly clusterId: () => string
-  readonly nodeEpoch: () => number
-  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random' | 'log'>
-  readonly channel: ReplicaChannel
-  /** Cuts the log of a partition, or begins it anew. */
-  truncate(partition: Partition, offset: number): Promise<void>
-  reset(partition: Partition, offset: number): Promise<void>
-}
-
-interface Followed {
-  readonly partition: Partition
-  /** Its log is being cut. */
-  isBusy: boolean
-  /** Monotonic; not asked for before. */
-  retryAtMs: number
-  /** What the leader was told last. */
-  reportedOffset: number
-}
-
 export class LeaderFetcher {
   readonly #leaderId: number
   readonly #node: FollowerNode
+  /** In the order in which they are asked for: those that got something last are at the end. */
   readonly #followed = new Map<Partition, Followed>()
+  readonly #byKey = new Map<string, Followed>()
   readonly #unreported = new Set<Followed>()
   #stream: ReplicaStream | undefined
   #retryMs = RETRY_MS
@@ -62,6 +41,7 @@ export class LeaderFetcher {
   #fetch: { readonly correlationId: number; readonly asked: ReadonlyMap<Partition, number> } | undefined
   /** Of the report under way. */
   #reportId: number | undefined
+  #isRestartDue = false
   #isClosed = false
 
   constructor(leaderId: number, node: FollowerNode) {
@@ -75,10 +55,18 @@ export class LeaderFetcher {
 
   /** Begins to follow, or has another look at a partition whose metadata changed. */
   follow(partition: Partition): void {
+    const { leaderEpoch } = partition
     const known = this.#followed.get(partition)
-    if (known === undefined) this.#followed.set(partition, { partition, isBusy: false, retryAtMs: 0, reportedOffset: -1 })
-    else known.retryAtMs = 0
-    // A fetch that is parked without it would keep it waiting.
+    if (known?.leaderEpoch === leaderEpoch) {
+      known.retryAtMs = 0
+      this.#fetchNext()
+      return
+    }
+    const followed = known ?? { partition, leaderEpoch, isBusy: false, retryAtMs: 0, reportedOffset: -1 }
+    followed.leaderEpoch = leaderEpoch
+    followed.retryAtMs = 0
+    this.#followed.set(partition, followed)
+    this.#byKey.set(keyOf(partition), followed)
     this.#restart()
   }
 
@@ -86,6 +74,7 @@ export class LeaderFetcher {
     const known = this.#followed.get(partition)
     if (known === undefined) return
     this.#followed.delete(partition)
+    this.#byKey.delete(keyOf(partition))
     this.#unreported.delete(known)
   }
 
@@ -101,28 +90,32 @@ export class LeaderFetcher {
   close(): void {
     this.#isClosed = true
     this.#followed.clear()
+    this.#byKey.clear()
     this.#retry?.cancel()
     this.#silence?.cancel()
     this.#stream?.close()
     this.#stream = undefined
   }
 
+  /** A fetch that is parked without a partition would keep it waiting: it is given up for a new one, once for all that changes in this turn. */
   #restart(): void {
-    if (this.#isClosed) return
-    if (this.#fetch !== undefined) {
+    if (this.#isRestartDue) return
+    this.#isRestartDue = true
+    this.#node.runtime.timers.nextTurn(() => {
+      this.#isRestartDue = false
       // Its answer, should it come, is not looked at any more.
       this.#fetch = undefined
-      this.#silence?.cancel()
-    }
-    this.#fetchNext()
+      this.#fetchNext()
+    })
   }
 
   #fetchNext(): void {
     if (this.#isClosed || this.#fetch !== undefined || this.#followed.size === 0) return
     const now = this.#node.runtime.clock.monotonic()
-    const ready = [...this.#followed.values()].filter(
-      ({ isBusy, retryAtMs, partition }) => !isBusy && retryAtMs <= now && partition.log.unwrittenBytes <= UNWRITTEN_BYTES_MAX,
-    )
+    const present = [...this.#followed.values()].filter(({ isBusy }) => !isBusy)
+    // Comes again as soon as it is.
+    if (!present.every(isWritten)) return
+    const ready = present.filter(({ retryAtMs }) => retryAtMs <= now)
     if (ready.length === 0) {
       this.#fetchLater(RETRY_MS)
       return
@@ -140,7 +133,7 @@ export class LeaderFetcher {
   #report(): void {
     if (this.#reportId !== undefined || this.#stream === undefined || this.#unreported.size === 0) return
     const now = this.#node.runtime.clock.monotonic()
-    const news = [...this.#unreported].filter(({ isBusy, retryAtMs }) => !isBusy && retryAtMs <= now)
+    const news = [...this.#unreported].filter((one) => !one.isBusy && one.retryAtMs <= now && isWritten(one))
     if (news.length === 0) return
     this.#reportId = ++this.#correlationId
     this.#stream.send(this.#requestOf(this.#reportId, news, { maxWaitMs: 0, maxBytes: 0 }))
@@ -192,10 +185,9 @@ export class LeaderFetcher {
   #take({ error, partitions }: ReplicaFetchResponse, asked: ReadonlyMap<Partition, number> | undefined): void {
     if (error !== undefined)
       this.#node.runtime.log.debug('replica.refused', { leaderId: this.#leaderId, code: error.code, message: error.message })
-    const byKey = new Map([...this.#followed.values()].map((one) => [keyOf(one.partition), one]))
     for (const result of partitions) {
-      const followed = byKey.get(keyOf(result))
-      if (followed === undefined || followed.isBusy) continue
+      const followed = this.#byKey.get(keyOf(result))
+      if (followed === undefined || followed.isBusy || followed.leaderEpoch !== followed.partition.leaderEpoch) continue
       try {
         this.#takeOne(followed, result, asked?.get(followed.partition))
       } catch (caught) {
@@ -215,6 +207,9 @@ export class LeaderFetcher {
     switch (step.kind) {
       case 'append':
         for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch)
+        // The others first, next time: an answer may be full before it comes to the last.
+        this.#followed.delete(partition)
+        this.#followed.set(partition, followed)
         break
       case 'truncate':
         this.#node.runtime.log.info('replica.truncated', {
@@ -230,7 +225,7 @@ export class LeaderFetcher {
         this.#change(followed, this.#node.reset(partition, step.offset))
         return
       case 'wait':
-        this.#postpone(followed, new TidemarkError('LEADER_NOT_AVAILABLE', step.code))
+        this.#postpone(followed, step.error)
         return
       case 'nothing':
         break
@@ -253,7 +248,10 @@ export class LeaderFetcher {
   #postpone(followed: Followed, error: TidemarkError): void {
     const { runtime } = this.#node
     followed.retryAtMs = runtime.clock.monotonic() + RETRY_MS * (1 + runtime.random.float())
-    runtime.log.debug('replica.postponed', { topic: followed.partition.topic, partition: followed.partition.partition, error })
+    const { topic, partition } = followed.partition
+    // Damage does not go away by itself: a person has to hear of it.
+    const level = error.code === 'CORRUPT_BATCH' || error.code === 'CORRUPT_LOG' ? 'error' : 'debug'
+    runtime.log[level]('replica.postponed', { topic, partition, leaderId: this.#leaderId, code: error.code, error: error.message })
     this.#fetchLater(2 * RETRY_MS)
   }
 
@@ -278,8 +276,4 @@ export class LeaderFetcher {
     this.#retry?.cancel()
     this.#retry = this.#node.runtime.timers.after(delayMs, () => this.#fetchNext())
   }
-}
-
-function keyOf({ topicId, partition }: { readonly topicId: string; readonly partition: number }): string {
-  return `${topicId}-${partition}`
 }

@@ -6,9 +6,12 @@
  * ISR            as the controller has it
  * maximal ISR    ISR and whoever is about to be let in: the high watermark waits for all of them, because nobody knows
  *                which of the two the controller has when its answer is lost
- * high watermark min over the maximal ISR of what each replica has made durable; moves only while |ISR| >= min ISR
+ * high watermark min over the maximal ISR, and whoever is about to catch up, of what each replica has made as durable as the
+ *                topic asks; moves only while |ISR| >= min ISR
  * ```
- * Only fetches of this leader epoch count: what a replica had before may have been cut off since.
+ * Only fetches of this leader epoch count: what a replica had before may have been cut off since. The high watermark waits for a
+ * replica that keeps up but is not in sync yet, or under load it would run ahead of it for ever; for one that may not be in sync
+ * it does not wait.
  */
 import type { PartitionMetadata } from '../../controller/metadata/image.ts'
 
@@ -20,11 +23,10 @@ interface Progress {
   fetchOffset: number
   /** It has everything below on disk. */
   flushedOffset: number
-  /** Monotonic: when it last had all that the leader had. */
+  /** Monotonic: it has all that the leader had then. Never, for one that was not in sync and has not had everything yet. */
   caughtUpAtMs: number
-  lastFetchAtMs: number
-  /** Where the leader's log ended at its last fetch. */
-  leaderEndAtFetch: number
+  /** What the leader had at a time since then, which the replica is still to reach: a busy leader would otherwise never see it caught up. */
+  goal: { readonly endOffset: number; readonly atMs: number } | undefined
 }
 
 export interface ReplicaFetched {
@@ -46,22 +48,25 @@ export interface IsrProposal {
   readonly isr: readonly IsrMember[]
 }
 
-export interface IsrView {
-  readonly highWatermark: number
-  readonly nowMs: number
-  readonly lagMaxMs: number
-  /** Durability by fsync: what counts is on disk. */
-  readonly countsFlushed: boolean
+/** What the rules go by besides offsets. */
+export interface ReplicaRules {
+  readonly clock: { monotonic(): number }
+  readonly replicaLagMaxMs: number
   /** The node is alive, is not about to stop, and this is its present run. */
-  readonly isEligible: (nodeId: number, nodeEpoch: number) => boolean
+  isEligible(nodeId: number, nodeEpoch: number): boolean
 }
+
+/** After a refusal the controller is not asked again at once: what it knows more will be here soon. */
+const REFUSAL_PAUSE_MS = 100
 
 export class LeaderState {
   readonly leaderEpoch: number
   /** Where the log ended when this node began to lead: what lies before may be committed without this node knowing. */
   readonly epochStartOffset: number
   readonly #nodeId: number
+  readonly #rules: ReplicaRules
   readonly #startedAtMs: number
+  #askAgainAtMs = Number.NEGATIVE_INFINITY
   #replicas: readonly number[] = []
   #isr: readonly number[] = []
   #partitionEpoch = -1
@@ -69,11 +74,12 @@ export class LeaderState {
   #proposal: IsrProposal | undefined
   readonly #progress = new Map<number, Progress>()
 
-  constructor(nodeId: number, metadata: PartitionMetadata, epochStartOffset: number, nowMs: number) {
+  constructor(nodeId: number, metadata: PartitionMetadata, epochStartOffset: number, rules: ReplicaRules) {
     this.#nodeId = nodeId
+    this.#rules = rules
     this.leaderEpoch = metadata.leaderEpoch
     this.epochStartOffset = epochStartOffset
-    this.#startedAtMs = nowMs
+    this.#startedAtMs = rules.clock.monotonic()
     this.update(metadata)
   }
 
@@ -104,38 +110,47 @@ export class LeaderState {
     return this.#replicas.includes(nodeId)
   }
 
-  fetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset }: ReplicaFetched, logEndOffset: number, nowMs: number): void {
+  /** `leaderEndOffset`: what the replica could have had by now. `countsFlushed`: what counts is on disk. */
+  fetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset }: ReplicaFetched, leaderEndOffset: number, countsFlushed: boolean): void {
+    const nowMs = this.#rules.clock.monotonic()
     const before = this.#progress.get(nodeId)
     const known = before?.nodeEpoch === nodeEpoch ? before : undefined
-    const isCaughtUp = fetchOffset >= logEndOffset
-    // It had all there was when it asked last: a busy leader would otherwise never see it caught up.
-    const hasLast = known !== undefined && fetchOffset >= known.leaderEndAtFetch
-    const caughtUpAtMs = isCaughtUp ? nowMs : hasLast ? known.lastFetchAtMs : (known?.caughtUpAtMs ?? this.#startedAtMs)
-    this.#progress.set(nodeId, {
+    const never = this.#isr.includes(nodeId) ? this.#startedAtMs : Number.NEGATIVE_INFINITY
+    const progress: Progress = {
       nodeEpoch,
       fetchOffset,
       flushedOffset,
-      caughtUpAtMs,
-      lastFetchAtMs: nowMs,
-      leaderEndAtFetch: logEndOffset,
-    })
+      caughtUpAtMs: known?.caughtUpAtMs ?? never,
+      goal: known?.goal ?? { endOffset: leaderEndOffset, atMs: nowMs },
+    }
+    const offset = countsFlushed ? flushedOffset : fetchOffset
+    if (offset >= leaderEndOffset) {
+      progress.caughtUpAtMs = nowMs
+      progress.goal = undefined
+    } else if (progress.goal !== undefined && offset >= progress.goal.endOffset) {
+      progress.caughtUpAtMs = progress.goal.atMs
+      progress.goal = { endOffset: leaderEndOffset, atMs: nowMs }
+    }
+    this.#progress.set(nodeId, progress)
   }
 
   /** Up to where all that count have everything, given what this node has; undefined while too few are in sync for anything to be committed. */
   committable(ownOffset: number, minIsr: number, countsFlushed: boolean): number | undefined {
     if (this.#isr.length < minIsr) return undefined
     let offset = ownOffset
-    for (const nodeId of this.#maximalIsr()) {
-      if (nodeId !== this.#nodeId) offset = Math.min(offset, this.#durableOffset(nodeId, countsFlushed))
+    for (const nodeId of this.#replicas) {
+      if (nodeId === this.#nodeId || !(this.#isInMaximalIsr(nodeId) || this.#isJoining(nodeId))) continue
+      offset = Math.min(offset, this.#durableOffset(nodeId, countsFlushed))
     }
     return offset
   }
 
   /** What the controller should be asked for now, which counts as under way from here on; undefined when all is well, or something is under way. */
-  propose(view: IsrView): IsrProposal | undefined {
-    if (this.#proposal !== undefined || this.#partitionEpoch < 0) return undefined
-    const kept = this.#isr.filter((nodeId) => nodeId === this.#nodeId || !this.#isLagging(nodeId, view))
-    const added = this.#replicas.filter((nodeId) => !this.#isr.includes(nodeId) && this.#hasCaughtUp(nodeId, view))
+  propose(highWatermark: number, countsFlushed: boolean): IsrProposal | undefined {
+    const nowMs = this.#rules.clock.monotonic()
+    if (this.#proposal !== undefined || nowMs < this.#askAgainAtMs) return undefined
+    const kept = this.#isr.filter((nodeId) => nodeId === this.#nodeId || !this.#isLagging(nodeId, nowMs))
+    const added = this.#replicas.filter((nodeId) => !this.#isr.includes(nodeId) && this.#hasCaughtUp(nodeId, highWatermark, countsFlushed))
     if (kept.length === this.#isr.length && added.length === 0) return undefined
     const isr = [...kept, ...added].map((nodeId) => ({
       nodeId,
@@ -145,19 +160,22 @@ export class LeaderState {
     return this.#proposal
   }
 
-  /** The controller has certainly not done it. */
+  /** The controller has certainly not done it, and will not: the state it was made for is still the present one. */
   refused(proposal: IsrProposal): void {
-    if (this.#proposal === proposal) this.#proposal = undefined
+    if (this.#proposal !== proposal) return
+    this.#proposal = undefined
+    this.#askAgainAtMs = this.#rules.clock.monotonic() + REFUSAL_PAUSE_MS
   }
 
-  /** How far behind each follower is, in records; for descriptions. */
-  lagOf(nodeId: number, logEndOffset: number): number | undefined {
+  #isInMaximalIsr(nodeId: number): boolean {
+    return this.#isr.includes(nodeId) || this.#proposal?.isr.some((member) => member.nodeId === nodeId) === true
+  }
+
+  /** Not in sync, but it keeps up and may be let in. */
+  #isJoining(nodeId: number): boolean {
     const progress = this.#progress.get(nodeId)
-    return progress && Math.max(0, logEndOffset - progress.fetchOffset)
-  }
-
-  #maximalIsr(): Iterable<number> {
-    return this.#proposal === undefined ? this.#isr : new Set([...this.#isr, ...this.#proposal.isr.map(({ nodeId }) => nodeId)])
+    if (progress === undefined || !this.#rules.isEligible(nodeId, progress.nodeEpoch)) return false
+    return this.#rules.clock.monotonic() - progress.caughtUpAtMs <= this.#rules.replicaLagMaxMs
   }
 
   #durableOffset(nodeId: number, countsFlushed: boolean): number {
@@ -166,14 +184,14 @@ export class LeaderState {
     return countsFlushed ? progress.flushedOffset : progress.fetchOffset
   }
 
-  #isLagging(nodeId: number, { nowMs, lagMaxMs }: IsrView): boolean {
-    return nowMs - (this.#progress.get(nodeId)?.caughtUpAtMs ?? this.#startedAtMs) > lagMaxMs
+  #isLagging(nodeId: number, nowMs: number): boolean {
+    return nowMs - (this.#progress.get(nodeId)?.caughtUpAtMs ?? this.#startedAtMs) > this.#rules.replicaLagMaxMs
   }
 
   /** It has, in this epoch, all that may be committed: by now, and by leaders before. */
-  #hasCaughtUp(nodeId: number, { highWatermark, countsFlushed, isEligible }: IsrView): boolean {
+  #hasCaughtUp(nodeId: number, highWatermark: number, countsFlushed: boolean): boolean {
     const progress = this.#progress.get(nodeId)
-    if (progress === undefined || !isEligible(nodeId, progress.nodeEpoch)) return false
+    if (progress === undefined || !this.#rules.isEligible(nodeId, progress.nodeEpoch)) return false
     return this.#durableOffset(nodeId, countsFlushed) >= Math.max(highWatermark, this.epochStartOffset)
   }
 }

@@ -4,6 +4,7 @@ import type { MetadataView } from '../../controller/metadata-view.ts'
 import type { Runtime, Timer } from '../../runtime/runtime.ts'
 import type { Partition } from '../partition.ts'
 import type { PartitionRegistry, RegistryHost } from '../partition-registry.ts'
+import type { KnownElsewhere } from '../partition-refusals.ts'
 import type { ReplicaChannel } from './channel.ts'
 import { IsrChanger } from './isr-changer.ts'
 import type { IsrProposal } from './leader-state.ts'
@@ -42,8 +43,8 @@ export class NodeReplication implements RegistryHost {
       nodeEpoch,
       runtime,
       channel,
-      truncate: (partition, offset) => parts.partitions().truncate(partition, offset),
-      reset: (partition, offset) => parts.partitions().reset(partition, offset),
+      truncate: (partition, offset) => parts.partitions().changes.truncate(partition, offset),
+      reset: (partition, offset) => parts.partitions().changes.reset(partition, offset),
     })
     this.#review = runtime.timers.every(replicaLagMaxMs * REVIEW_PART, () => {
       for (const partition of parts.partitions().all()) partition.reviewIsr()
@@ -72,10 +73,7 @@ export class NodeReplication implements RegistryHost {
     return node && { host: node.host, port: node.port }
   }
 
-  metadataOf(
-    topic: string,
-    partition: number,
-  ): { readonly topicId: string; readonly leader: number; readonly leaderEpoch: number } | undefined {
+  metadataOf(topic: string, partition: number): KnownElsewhere | undefined {
     const known = this.#parts.view.image.topics.get(topic)
     const state = known?.partitions[partition]
     return known && state && { topicId: known.topicId, leader: state.leader, leaderEpoch: state.leaderEpoch }
@@ -101,9 +99,11 @@ export class NodeReplication implements RegistryHost {
     this.#fetchers.forget(partition)
   }
 
-  close(): void {
+  /** Resolves when no log is being cut or begun anew any more. */
+  async close(): Promise<void> {
     this.#review.cancel()
     this.#changer.close()
     this.#fetchers.close()
+    await this.#parts.partitions().settled()
   }
 }

@@ -1,6 +1,7 @@
 /** The fetchers of a node, one per leader it follows somewhere. */
 import type { Partition } from '../partition.ts'
-import { type FollowerNode, LeaderFetcher } from './leader-fetcher.ts'
+import type { FollowerNode } from './followed.ts'
+import { LeaderFetcher } from './leader-fetcher.ts'
 
 export class ReplicaFetchers {
   readonly #node: FollowerNode

@@ -68,7 +68,7 @@ describe('a log that follows', () => {
       log.appendAsFollower(batch)
     }
     await log.flush()
-    const cut = await dir.truncateLog(log, 2)
+    const { log: cut } = await dir.truncateLog(log, 2)
     expect(cut.append(batchOf(['n1'], { producer: { id: 7, epoch: 0, baseSequence: 1 } }), { leaderEpoch: 2 })).toMatchObject({
       duplicate: true,
       baseOffset: 1,
@@ -104,12 +104,12 @@ describe('a log that follows', () => {
           for (let offset = from; offset < to; offset++) expected.push(`${epoch}:${offset}`)
         }
         await extend(count, 1)
-        log = await dir.truncateLog(log, first)
+        log = (await dir.truncateLog(log, first)).log
         expected = expected.slice(0, first)
         expect(log.logEndOffset).toBe(expected.length)
         expect(await valuesOf(log)).toEqual(expected)
         await extend(expected.length + 10, 3)
-        log = await dir.truncateLog(log, second)
+        log = (await dir.truncateLog(log, second)).log
         expected = expected.slice(0, second)
         expect(await valuesOf(log)).toEqual(expected)
         expect(log.leaderEpochs.latest).toBe(Number(expected.at(-1)?.split(':')[0] ?? -1))

@@ -12,6 +12,8 @@ export function createReplicaService(broker: Broker): ReplicaServer {
   return {
     fetch(call) {
       const inHand = new Set<{ cancel(): void }>()
+      /** The fetch that waits for records: a follower has one, and looks at no answer to an earlier one. */
+      let waiting: { cancel(): void } | undefined
       const stop = broker.onStop(() => call.end())
       const over = (): void => {
         stop()
@@ -23,6 +25,11 @@ export function createReplicaService(broker: Broker): ReplicaServer {
           call.emit('error', statusOf(new TidemarkError('LIMIT_EXCEEDED', `${IN_HAND_MAX} fetches of one follower are in hand`)))
           return
         }
+        if (request.maxBytes > 0 && waiting !== undefined) {
+          waiting.cancel()
+          inHand.delete(waiting)
+          waiting = undefined
+        }
         let isAnswered = false
         const fetch: { cancel(): void } = replicaFetch(broker, request, (response) => {
           if (isAnswered) return
@@ -30,7 +37,9 @@ export function createReplicaService(broker: Broker): ReplicaServer {
           queueMicrotask(() => inHand.delete(fetch))
           if (!call.cancelled) call.write(response)
         })
-        if (!isAnswered) inHand.add(fetch)
+        if (isAnswered) return
+        inHand.add(fetch)
+        if (request.maxBytes > 0) waiting = fetch
       })
       call.on('end', () => {
         over()
