@@ -9,6 +9,7 @@ import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
 import type { RaftStore } from '../controller/raft-store.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { ControllerService, type VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
+import { QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import { VERSION } from '../protocol/version.ts'
 import { createDeferred, type Deferred } from '../runtime/deferred.ts'
@@ -138,6 +139,7 @@ export class ClusterLink {
       },
     })
     this.#membership = membership
+    void this.#joinQuorum(this.#ownAddress(node))
     await this.#orFailure(this.#whenNamed())
     await this.#orFailure(membership.register())
     void membership.failed.then((error) => this.#failed.resolve(error))
@@ -166,6 +168,23 @@ export class ClusterLink {
     await this.#controllerNode?.controller.close()
     const channels = await this.#channels
     channels?.close()
+  }
+
+  /** A controller that was told to join a running cluster asks to be let into its quorum, until it is. */
+  async #joinQuorum(address: PeerAddress): Promise<void> {
+    const log = this.#controllerNode?.log
+    const { nodeId, join } = this.#config
+    if (log === undefined || join.length === 0) return
+    const request = { action: QuorumAction.ADD, nodeId, directoryId: this.#identity.directoryId, ...address }
+    while (!this.#isClosed && !log.status.confState.voters.includes(nodeId)) {
+      try {
+        await this.controller.ask('alterQuorum', request)
+      } catch (error) {
+        const known = TidemarkError.from(error)
+        this.#runtime.log.debug('quorum.joining', { error: known })
+        await new Promise<void>((resolve) => this.#runtime.timers.after(known.retryAfterMs ?? RETRY_MS, resolve))
+      }
+    }
   }
 
   /** The metadata says which cluster this is. */
@@ -200,12 +219,13 @@ export class ClusterLink {
     throw new TidemarkError('SHUTTING_DOWN')
   }
 
+  /** Nodes that may know who is active: the controllers, and before they are known those of the configuration. */
   #contacts(): readonly PeerAddress[] {
-    const members = this.#controllerNode?.log
-    const known = members === undefined ? (this.#observer?.contacts ?? []) : members.members.describe(members.status.confState.voters)
-    return known
-      .map((contact) => ('nodeId' in contact ? (this.registeredAddress(contact.nodeId as number) ?? contact) : contact))
-      .filter(({ host }) => host !== '')
+    const log = this.#controllerNode?.log
+    const voters = log === undefined ? (this.#observer?.voters ?? []) : log.members.describe(log.status.confState.voters)
+    const known = voters.map((voter) => this.registeredAddress(voter.nodeId) ?? voter).filter(({ host }) => host !== '')
+    const { join, voters: configured } = this.#config
+    return known.length > 0 ? known : [...join, ...configured]
   }
 
   #addressOf(nodeId: number): PeerAddress | undefined {

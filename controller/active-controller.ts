@@ -31,6 +31,8 @@ const CALLS = {
   deleteTopics: ClusterService.deleteTopics,
   growTopics: ClusterService.growTopics,
   alterConfigs: ClusterService.alterConfigs,
+  describeQuorum: ClusterService.describeQuorum,
+  alterQuorum: ClusterService.alterQuorum,
 } as const
 
 export type ControllerCall = keyof typeof CALLS

@@ -10,10 +10,14 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type {
   AlterConfigsRequest,
   AlterConfigsResponse,
+  AlterQuorumRequest,
+  AlterQuorumResponse,
   CreateTopicsRequest,
   CreateTopicsResponse,
   DeleteTopicsRequest,
   DeleteTopicsResponse,
+  DescribeQuorumRequest,
+  DescribeQuorumResponse,
   GrowTopicsRequest,
   GrowTopicsResponse,
 } from '../protocol/gen/tidemark/v1/cluster.ts'
@@ -155,6 +159,17 @@ export class Controller {
   /** Leaders change who is in sync. */
   alterPartitions(request: AlterPartitionsRequest): Promise<AlterPartitionsResponse> {
     return this.#decide((image) => alterPartitions(image, request))
+  }
+
+  /** The quorum as its leader knows it, or, on another node, as that one does. */
+  async describeQuorum(_request: DescribeQuorumRequest): Promise<DescribeQuorumResponse> {
+    return this.#log.describeQuorum()
+  }
+
+  async alterQuorum(request: AlterQuorumRequest): Promise<AlterQuorumResponse> {
+    if (!this.#log.leadership.isActive) throw this.#log.notController()
+    await this.#log.alterQuorum(request)
+    return { error: undefined }
   }
 
   /** Producer ids that nobody had before. */

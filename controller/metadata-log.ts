@@ -5,6 +5,7 @@
  * the number of batches before it, the same on every node.
  */
 import type { TidemarkError } from '../protocol/errors.ts'
+import type { AlterQuorumRequest, DescribeQuorumResponse } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { MetadataBatch, MetadataSnapshot } from '../protocol/gen/tidemark/v1/metadata.ts'
 
 /** Who follows the log. Neither call may throw: a node that cannot apply what is committed disagrees with the others, and its log fails. */
@@ -56,6 +57,10 @@ export interface MetadataLog {
    * `NOT_CONTROLLER` when this node does not lead or cannot make sure that it still does.
    */
   readBarrier(): Promise<void>
+  /** Who is in the quorum, as this node knows. */
+  describeQuorum(): DescribeQuorumResponse
+  /** Adds or removes a member; resolves when that is committed. Rejects as `propose` does, and with `BUSY` while a new member has to catch up. */
+  alterQuorum(request: AlterQuorumRequest): Promise<void>
   /** Resolves, with the reason, when the log can no longer do its work. Never rejects. */
   readonly failed: Promise<Error>
   /** Refuses new proposals, settles those in hand, releases the store. May be called more than once. */

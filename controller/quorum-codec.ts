@@ -52,7 +52,9 @@ export function decodeEntry(bytes: Uint8Array): Entry {
 }
 
 /** A message without the snapshot, which goes in pieces, and without what says where it comes from. */
-export function messageToWire(message: Message): Omit<QuorumMessage, 'clusterId' | 'directoryId' | 'snapshot' | 'snapshotBytes'> {
+export function messageToWire(
+  message: Message,
+): Omit<QuorumMessage, 'clusterId' | 'directoryId' | 'toDirectoryId' | 'snapshot' | 'snapshotBytes'> {
   const { type, from, to, term, logTerm, index, commit, entries, reject, rejectHint, context } = message
   const number = TYPE_NUMBERS[type]
   return { type: number, from, to, term, logTerm, index, commit, entries: entries.map(entryToWire), reject, rejectHint, context }

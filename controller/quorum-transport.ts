@@ -7,6 +7,8 @@ export interface QuorumSender {
   /** Empty while the cluster has no name. */
   readonly clusterId: string
   readonly directoryId: string
+  /** The disk that the sender believes the receiver votes with; empty: not known. */
+  readonly toDirectoryId: string
 }
 
 export interface QuorumTransport {

@@ -136,7 +136,7 @@ export class RaftDriver implements QuorumReceiver {
     }
   }
 
-  receive(message: Message, { clusterId, directoryId }: QuorumSender): void {
+  receive(message: Message, { clusterId, directoryId, toDirectoryId }: QuorumSender): void {
     const { nodeId } = this.#options
     const ours = this.#options.clusterId()
     if (clusterId !== '' && ours !== '' && clusterId !== ours)
@@ -147,6 +147,10 @@ export class RaftDriver implements QuorumReceiver {
         'DATA_DIR_INVALID',
         `controller ${message.from} votes with the data directory ${known} and comes with ${directoryId}; bring the old one back, or remove the node from the quorum and let it join again`,
       )
+    }
+    if (toDirectoryId !== '' && toDirectoryId !== this.#options.directoryId) {
+      this.#mistaken(toDirectoryId)
+      return
     }
     if (message.to !== nodeId) throw new TidemarkError('INVALID_REQUEST', `a message for node ${message.to} reached node ${nodeId}`)
     this.input(() => this.raw.step(message))
@@ -257,16 +261,34 @@ export class RaftDriver implements QuorumReceiver {
   }
 
   #send(messages: readonly Message[]): void {
-    const sender = { clusterId: this.#options.clusterId(), directoryId: this.#options.directoryId }
+    const { clusterId, directoryId } = this.#options
     for (const message of messages) {
       const to = this.members.get(message.to)
-      if (to !== undefined) this.#transport.send({ ...to, ...this.#options.addressOf?.(message.to) }, message, sender)
+      if (to !== undefined)
+        this.#transport.send({ ...to, ...this.#options.addressOf?.(message.to) }, message, {
+          clusterId: clusterId(),
+          directoryId,
+          toDirectoryId: to.directoryId,
+        })
     }
+  }
+
+  /** The others take this node for one that voted with another disk. Whoever is no voter waits until they know better. */
+  #mistaken(expected: string): void {
+    const { nodeId, directoryId } = this.#options
+    if (!this.raw.status().confState.voters.includes(nodeId)) return
+    this.#fail(
+      new TidemarkError(
+        'DATA_DIR_INVALID',
+        `controller ${nodeId} voted with the data directory ${expected}, and this is ${directoryId}: what it promised is not here. Bring the old directory back, or start with \`join\` instead of \`voters\` to be let in anew`,
+      ),
+    )
   }
 
   #fail(cause: unknown): void {
     const message = `the metadata log failed: ${cause instanceof Error ? cause.message : String(cause)}`
-    this.#end ??= new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'failed' })
+    const isRefusal = TidemarkError.is(cause) && cause.code === 'DATA_DIR_INVALID'
+    this.#end ??= isRefusal ? cause : new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'failed' })
     this.#ticks?.cancel()
     this.#events.failedToGoOn(this.#end)
   }

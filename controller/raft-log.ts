@@ -3,6 +3,7 @@
  * that wait. `raft-driver.ts` moves it.
  */
 import { TidemarkError } from '../protocol/errors.ts'
+import type { AlterQuorumRequest, DescribeQuorumResponse } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { createDeferred, type Deferred } from '../runtime/deferred.ts'
@@ -11,6 +12,7 @@ import type { Timer } from '../runtime/runtime.ts'
 import type { Delivery } from './delivery.ts'
 import type { Leadership, LogFollower, MetadataLog, Unfollow } from './metadata-log.ts'
 import { PendingProposals } from './pending-proposals.ts'
+import { alterQuorum, describeQuorum } from './quorum-changes.ts'
 import { changeOf } from './quorum-codec.ts'
 import type { QuorumMembers } from './quorum-members.ts'
 import type { QuorumReceiver } from './quorum-transport.ts'
@@ -112,6 +114,14 @@ export class RaftLog implements MetadataLog, RaftDriverEvents {
   /** Adds or removes one member; resolves when that is committed. */
   async changeMembers(type: ConfChange['type'], member: VoterDescription): Promise<void> {
     await this.#propose(() => this.#driver.raw.proposeConfChange(changeOf(type, member)))
+  }
+
+  describeQuorum(): DescribeQuorumResponse {
+    return describeQuorum(this)
+  }
+
+  alterQuorum(request: AlterQuorumRequest): Promise<void> {
+    return alterQuorum(this, this.#options.runtime.timers, request)
   }
 
   /** Hands leadership over to another voter; resolves once it has gone, or after an election timeout. */

@@ -86,6 +86,14 @@ class SingleVoterLog implements MetadataLog {
     return () => {}
   }
 
+  describeQuorum(): never {
+    throw new TidemarkError('UNSUPPORTED')
+  }
+
+  alterQuorum(): never {
+    throw new TidemarkError('UNSUPPORTED')
+  }
+
   notController(): TidemarkError {
     return new TidemarkError('NOT_CONTROLLER')
   }

@@ -27,8 +27,8 @@ export function createClusterService(broker: Broker): ClusterServer {
     reassign: unary(notYet),
     listReassignments: unary(notYet),
     alterNodes: unary(notYet),
-    describeQuorum: unary(notYet),
-    alterQuorum: unary(notYet),
+    describeQuorum: unary((request, context) => broker.controller.ask('describeQuorum', request, context)),
+    alterQuorum: unary((request, context) => broker.controller.ask('alterQuorum', request, context)),
   }
 }
 

@@ -41,7 +41,11 @@ function receive(wire: QuorumMessage, pieces: SnapshotPieces, receiver: QuorumRe
   const isSnapshot = wire.snapshotBytes > 0
   const snapshot = isSnapshot ? pieces.add(wire) : undefined
   if (isSnapshot && snapshot === undefined) return
-  receiver.receive(messageFromWire(wire, snapshot), { clusterId: wire.clusterId, directoryId: wire.directoryId })
+  receiver.receive(messageFromWire(wire, snapshot), {
+    clusterId: wire.clusterId,
+    directoryId: wire.directoryId,
+    toDirectoryId: wire.toDirectoryId,
+  })
 }
 
 /** The pieces of one snapshot, as they come one after the other. */

@@ -87,6 +87,8 @@ export interface QuorumMessage {
   snapshot: Buffer;
   context: string;
   snapshotBytes: number;
+  /** The disk that the sender believes the receiver votes with; empty: not known. */
+  toDirectoryId: string;
 }
 
 /** One entry of the Raft log. */
@@ -176,6 +178,7 @@ function createBaseQuorumMessage(): QuorumMessage {
     snapshot: Buffer.alloc(0),
     context: "",
     snapshotBytes: 0,
+    toDirectoryId: "",
   };
 }
 
@@ -225,6 +228,9 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     }
     if (message.snapshotBytes !== 0) {
       writer.uint32(120).uint64(message.snapshotBytes);
+    }
+    if (message.toDirectoryId !== "") {
+      writer.uint32(130).string(message.toDirectoryId);
     }
     return writer;
   },
@@ -362,6 +368,14 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
             message.snapshotBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.toDirectoryId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -394,6 +408,7 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     message.snapshot = object.snapshot ?? Buffer.alloc(0);
     message.context = object.context ?? "";
     message.snapshotBytes = object.snapshotBytes ?? 0;
+    message.toDirectoryId = object.toDirectoryId ?? "";
     return message;
   },
 };

@@ -1,0 +1,227 @@
+/** Three real nodes in one process, on real sockets and files in memory. */
+import { afterEach, describe, expect, it } from 'vitest'
+import { defaultNodeConfig, type NodeConfig } from '../../broker/config.ts'
+import { memoryQuorum, type RaftStore, type RunningNode, startNode } from '../../broker/server.ts'
+import { connect, type Tidemark } from '../../client/index.ts'
+import { ClusterService } from '../../protocol/gen/tidemark/v1/cluster.ts'
+import { nodeClock, nodeRuntime } from '../../runtime/node.ts'
+import { PeerChannels } from '../../controller/peer-channels.ts'
+import { freePort } from '../../scripts/node-process.ts'
+import { MemoryFiles } from '../../testing/memory-files.ts'
+
+/** A node with what outlives its process. */
+class TestNode {
+  readonly nodeId: number
+  readonly port: number
+  files = new MemoryFiles()
+  quorum: RaftStore = memoryQuorum()
+  running: RunningNode | undefined
+  readonly #settings: Partial<NodeConfig>
+
+  constructor(nodeId: number, port: number, settings: Partial<NodeConfig>) {
+    this.nodeId = nodeId
+    this.port = port
+    this.#settings = settings
+  }
+
+  get address(): string {
+    return `127.0.0.1:${this.port}`
+  }
+
+  async start(): Promise<void> {
+    const config = defaultNodeConfig({
+      nodeId: this.nodeId,
+      dataDir: '/tidemark',
+      listen: { host: '127.0.0.1', port: this.port },
+      sessionTimeoutMs: 1500,
+      heartbeatIntervalMs: 200,
+      electionTimeoutMs: 400,
+      electionHeartbeatIntervalMs: 50,
+      shutdownTimeoutMs: 5000,
+      ...this.#settings,
+      limits: { ...defaultNodeConfig().limits, diskMinFreeBytes: 0 },
+    })
+    this.running = await startNode(config, { ...nodeRuntime(), files: this.files }, { quorumStore: this.quorum })
+  }
+
+  async stop(): Promise<void> {
+    await this.running?.close()
+    this.running = undefined
+  }
+
+  /** Its disk is empty when it comes back. */
+  wipe(): void {
+    this.files = new MemoryFiles()
+    this.quorum = memoryQuorum()
+  }
+}
+
+const nodes: TestNode[] = []
+const clients: Tidemark[] = []
+
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close()))
+  await Promise.all(nodes.splice(0).map((node) => node.stop()))
+})
+
+/** Nodes of one cluster, not started. */
+async function clusterOf(count: number, settings: Partial<NodeConfig> = {}): Promise<TestNode[]> {
+  const ports = await Promise.all(Array.from({ length: count }, () => freePort()))
+  const voters = ports.map((port, at) => ({ nodeId: at + 1, host: '127.0.0.1', port }))
+  const made = ports.map((port, at) => new TestNode(at + 1, port, { voters, ...settings }))
+  nodes.push(...made)
+  return made
+}
+
+async function startAll(made: readonly TestNode[]): Promise<void> {
+  await Promise.all(made.map((node) => node.start()))
+}
+
+async function client(...of: readonly TestNode[]): Promise<Tidemark> {
+  const tm = await connect(of.map(({ address }) => address))
+  clients.push(tm)
+  return tm
+}
+
+async function valuesIn(tm: Tidemark, topic: string): Promise<string[]> {
+  const values: string[] = []
+  for await (const { value } of tm.consumer(topic, { start: 'earliest', end: 'now' })) values.push(String(value))
+  return values.sort((a, b) => Number(a) - Number(b))
+}
+
+async function send(tm: Tidemark, topic: string, from: number, to: number): Promise<void> {
+  const producer = tm.producer()
+  await Promise.all(Array.from({ length: to - from }, (_, at) => producer.send(topic, { key: `k${at % 10}`, value: `${from + at}` })))
+}
+
+function numbers(count: number): string[] {
+  return Array.from({ length: count }, (_, at) => `${at}`)
+}
+
+async function isrOf(tm: Tidemark, topic: string): Promise<number[]> {
+  return (await tm.admin.describeTopic(topic)).partitions.map(({ isr }) => isr.length)
+}
+
+describe('three nodes', () => {
+  it('form a cluster, put topics on all of them, and answer at any of them', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    for (const node of made) {
+      const tm = await client(node)
+      await tm.admin.createTopic(`through-${node.nodeId}`, { partitions: 3 })
+      expect((await tm.admin.describeTopic(`through-${node.nodeId}`)).partitions.map(({ leader }) => leader).sort((a, b) => a - b)).toEqual(
+        [1, 2, 3],
+      )
+      await send(tm, `through-${node.nodeId}`, 0, 50)
+      expect(await valuesIn(tm, `through-${node.nodeId}`)).toEqual(numbers(50))
+    }
+    const cluster = await (await client(made[1] as TestNode)).admin.describeCluster()
+    expect(new Map(cluster.nodes.map(({ nodeId, alive }) => [nodeId, alive]))).toEqual(new Map([1, 2, 3].map((nodeId) => [nodeId, true])))
+  })
+
+  it('go on without one, which has everything again when it is back (K37)', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 3 })
+    await send(tm, 'orders', 0, 100)
+    for (const node of made) {
+      await node.stop()
+      const from = 100 * made.indexOf(node) + 100
+      await send(tm, 'orders', from, from + 100)
+      await node.start()
+    }
+    await expect.poll(() => isrOf(tm, 'orders'), { timeout: 15_000 }).toEqual([3, 3, 3])
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(400))
+    expect((await tm.admin.describeTopic('orders')).configs['min.insync.replicas']).toBe('2')
+  })
+
+  it('refuse writes when only one is left, and take them again when the others are back', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 1 })
+    await send(tm, 'orders', 0, 10)
+    const { leader } = (await tm.admin.describeTopic('orders')).partitions[0] as { leader: number }
+    const others = made.filter(({ nodeId }) => nodeId !== leader)
+    // As a crash: nobody hands anything over.
+    for (const node of others) await node.stop()
+    const producer = tm.producer({ deliveryTimeout: '2s' })
+    await expect(producer.send('orders', { value: 'too few' })).rejects.toMatchObject({ code: 'DELIVERY_TIMED_OUT' })
+    await producer.close()
+    await Promise.all(others.map((node) => node.start()))
+    await send(tm, 'orders', 10, 20)
+    const values = (await valuesIn(tm, 'orders')).filter((value) => value !== 'too few')
+    expect(values).toEqual(numbers(20))
+  })
+
+  it('turn away a voter that lost its disk', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 3 })
+    await send(tm, 'orders', 0, 50)
+    const wiped = made[2] as TestNode
+    await wiped.stop()
+    wiped.wipe()
+    const refused = await wiped.start().then(
+      () => wiped.running?.failed,
+      (error: unknown) => error,
+    )
+    expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
+  })
+})
+
+describe('a node of one cluster', () => {
+  it('is turned away by another (K26)', async () => {
+    const [home] = (await clusterOf(1, { voters: [] })) as [TestNode]
+    await home.start()
+    await home.stop()
+    const [other] = (await clusterOf(1, { voters: [] })) as [TestNode]
+    await other.start()
+    const lost = new TestNode(2, await freePort(), { join: [{ host: '127.0.0.1', port: other.port }], roles: ['broker'] })
+    lost.files = home.files
+    nodes.push(lost)
+    // Its directory belongs to node 1 of the first cluster; as node 2 it is refused before anything else.
+    await expect(lost.start()).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    const strayed = new TestNode(1, await freePort(), { join: [{ host: '127.0.0.1', port: other.port }], roles: ['broker'] })
+    strayed.files = home.files
+    nodes.push(strayed)
+    await expect(strayed.start()).rejects.toMatchObject({ code: 'INCONSISTENT_CLUSTER_ID' })
+  })
+})
+
+describe('a node that is alone', () => {
+  it('grows to three while it works, and nothing is lost', async () => {
+    const [first] = (await clusterOf(1, { voters: [] })) as [TestNode]
+    await first.start()
+    const tm = await client(first)
+    await tm.admin.createTopic('orders', { partitions: 3 })
+    await send(tm, 'orders', 0, 100)
+    for (const nodeId of [2, 3]) {
+      const node = new TestNode(nodeId, await freePort(), { join: [{ host: '127.0.0.1', port: first.port }] })
+      nodes.push(node)
+      await node.start()
+    }
+    const channels = new PeerChannels(nodeClock)
+    const quorum = async (): Promise<number[]> => {
+      const { response } = await channels.call(
+        { host: '127.0.0.1', port: first.port },
+        ClusterService.describeQuorum,
+        {},
+        { timeoutMs: 5000 },
+      )
+      return response.members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)
+    }
+    await expect.poll(quorum, { timeout: 15_000 }).toEqual([1, 2, 3])
+    channels.close()
+    await tm.admin.createTopic('replicated', { partitions: 3 })
+    expect((await tm.admin.describeTopic('replicated')).replicas).toBe(3)
+    await send(tm, 'replicated', 0, 100)
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(100))
+    // The first of them may go now.
+    await first.stop()
+    expect(await valuesIn(await client(nodes[1] as TestNode), 'replicated')).toEqual(numbers(100))
+  })
+})
