@@ -105,7 +105,7 @@ describe('a quorum of three', () => {
     await names.reaches(2)
   })
 
-  it('does not listen to a voter that lost its disk', async () => {
+  it('tells a voter that lost its disk that it is not the one that voted', async () => {
     const hub = new Hub()
     const stores = [1, 2, 3].map(() => new MemoryRaftStore())
     const logs = await Promise.all(stores.map((store, at) => start(hub, at + 1, { store, firstVoters: three })))
@@ -114,8 +114,8 @@ describe('a quorum of three', () => {
     await active.propose(batchOf('a'))
     const wipedId = ((logs.indexOf(active) + 1) % 3) + 1
     await logs[wipedId - 1]?.close()
-    await start(hub, wipedId, { firstVoters: three, directoryId: idOf(9) })
+    const wiped = await start(hub, wipedId, { firstVoters: three, directoryId: idOf(9) })
     await active.propose(batchOf('b'))
-    await expect.poll(() => hub.refusals.find(({ nodeId }) => nodeId === wipedId)?.error).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    expect(await wiped.failed).toMatchObject({ code: 'DATA_DIR_INVALID' })
   })
 })
