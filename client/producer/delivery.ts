@@ -10,39 +10,41 @@
  * - given up while it may have been written: its records fail (`indeterminate`), and the partition goes on under a
  *   new producer id. Its sequences are never used for anything else.
  */
-import { TidemarkError } from '../../protocol/errors.ts'
+import { type ErrorCode, TidemarkError } from '../../protocol/errors.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
 import { backoffMs, pause } from '../retry.ts'
-import type { DeliveryEvents } from './delivery-events.ts'
+import { GivingUp, type SettledEvents } from './giving-up.ts'
 import { Linger } from './linger.ts'
 import type { OutBatch, PartitionQueue } from './partition-queue.ts'
 import { ProducerIds } from './producer-ids.ts'
 import { type SentBatch, Sender } from './sender.ts'
 import type { ProducerSettings } from './settings.ts'
-import { deliveryTimedOut, provesNothingWritten } from './written.ts'
+import { provesNothingWritten } from './written.ts'
 
-/** How often batches are checked against their delivery time-out, while there are some. */
-const EXPIRY_CHECK_MS = 500
+/** Answers to what was written and may yet be acknowledged. */
+const STILL_WRITING: ReadonlySet<ErrorCode> = new Set(['REQUEST_TIMED_OUT', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND'])
 
 export class Delivery {
   readonly #client: ClusterClient
   readonly #settings: ProducerSettings
-  readonly #events: DeliveryEvents
+  readonly #events: SettledEvents
   readonly #ids: ProducerIds
+  readonly #givingUp: GivingUp
   /** Queues that hold something. */
   readonly #busy = new Set<PartitionQueue>()
   readonly #senders = new Map<string, Sender>()
+  readonly #linger: Linger
   #isDrainDue = false
   #isClosed = false
-  readonly #linger: Linger
   #expiryTimer: Timer | undefined
 
-  constructor(client: ClusterClient, settings: ProducerSettings, events: DeliveryEvents) {
+  constructor(client: ClusterClient, settings: ProducerSettings, events: SettledEvents) {
     this.#client = client
     this.#settings = settings
     this.#events = events
     this.#ids = new ProducerIds(client)
+    this.#givingUp = new GivingUp(client.runtime.clock, settings.deliveryTimeoutMs, events)
     this.#linger = new Linger(client.runtime.timers, settings.lingerMs, () => {
       if (!this.#isClosed) this.#drain()
     })
@@ -155,7 +157,8 @@ export class Delivery {
       const { acks, requestTimeoutMs } = this.#settings
       const events = {
         acknowledged: (sent: SentBatch, baseOffset: number, appendTimeMs: number) => this.#acknowledged(sent, baseOffset, appendTimeMs),
-        refused: (sent: SentBatch, error: TidemarkError) => this.#refused(sent, error),
+        refused: (sent: SentBatch, error: TidemarkError) => this.#failed(sent, error, !provesNothingWritten(error)),
+        lost: (sent: SentBatch, error: TidemarkError) => this.#failed(sent, error, true),
       }
       sender = new Sender({ client: this.#client, address, acks, requestTimeoutMs, events })
       this.#senders.set(address, sender)
@@ -168,15 +171,16 @@ export class Delivery {
     queue.failureCount = 0
     if (batch.identity !== undefined) batch.identity.isKnown = true
     if (!batch.isSettled) {
+      batch.isSettled = true
       batch.succeed(this.#settings.acks === 'none' ? -1 : baseOffset, appendTimeMs)
-      this.#settled(queue, batch)
+      this.#events.settled(queue, batch)
     }
     this.#answered(queue)
   }
 
-  #refused({ queue, batch }: SentBatch, error: TidemarkError): void {
+  #failed({ queue, batch }: SentBatch, error: TidemarkError, mayBeWritten: boolean): void {
     batch.lastError = error
-    if (!provesNothingWritten(error)) batch.mayBeWritten = true
+    if (mayBeWritten) batch.mayBeWritten = true
     queue.isRecovering = true
     if (this.#isRetriable(queue, batch, error)) {
       queue.putBack(batch)
@@ -190,7 +194,7 @@ export class Delivery {
       queue.finish(batch)
       if (batch.mayBeWritten) queue.renewal = 'unsure'
       else queue.gaps.push(batch)
-      this.#giveUp(queue, batch, error)
+      this.#givingUp.batch(queue, batch, error)
     }
     this.#answered(queue)
   }
@@ -198,7 +202,7 @@ export class Delivery {
   #isRetriable(queue: PartitionQueue, batch: OutBatch, error: TidemarkError): boolean {
     if (error.code === 'OUT_OF_ORDER_SEQUENCE') return queue.hasEarlierUnsettled(batch) || queue.gaps.length > 0
     // Without a sequence a copy of what is still being written would stay.
-    if (!this.#settings.idempotent && error.code === 'REQUEST_TIMED_OUT') return false
+    if (!this.#settings.idempotent && STILL_WRITING.has(error.code)) return false
     return error.retriable
   }
 
@@ -212,7 +216,7 @@ export class Delivery {
   #recover(queue: PartitionQueue): void {
     queue.isRecovering = false
     for (const gap of queue.gaps.splice(0)) queue.closeGap(gap)
-    if (queue.renewal === 'unsure') this.#giveUpWhere(queue, (batch) => batch.mayBeWritten)
+    if (queue.renewal === 'unsure') this.#givingUp.where(queue, (batch) => batch.mayBeWritten)
     if (queue.renewal !== undefined) this.#renewIdentity(queue)
     this.#expire(queue)
     const { random, timers } = this.#client.runtime
@@ -232,69 +236,30 @@ export class Delivery {
     queue.identity = undefined
   }
 
+  /** One timer for all batches, set while there are some: it wakes up when the oldest of them is due. */
   #watchExpiry(): void {
-    const everyMs = Math.min(EXPIRY_CHECK_MS, Math.max(1, this.#settings.deliveryTimeoutMs / 4))
-    this.#expiryTimer ??= this.#client.runtime.timers.after(everyMs, () => {
+    if (this.#expiryTimer !== undefined) return
+    const dueMs = this.#givingUp.nextDueMs(this.#busy)
+    if (dueMs === undefined) return
+    this.#expiryTimer = this.#client.runtime.timers.after(Math.ceil(dueMs), () => {
       this.#expiryTimer = undefined
       for (const queue of [...this.#busy]) this.#expire(queue)
-      if (this.#busy.size > 0) this.#watchExpiry()
+      this.#watchExpiry()
     })
   }
 
-  /**
-   * Gives up on batches that are too old. One in flight is told so too, and stays in its place until it is answered. Behind one that may
-   * have been written, everything else that may have been is given up as well: under a new id it might be there twice.
-   */
   #expire(queue: PartitionQueue): void {
-    const bornBeforeMs = this.#client.runtime.clock.monotonic() - this.#settings.deliveryTimeoutMs
-    if (queue.open !== undefined && queue.open.createdMs <= bornBeforeMs) queue.closeOpen()
-    for (const batch of queue.inFlight)
-      if (batch.createdMs <= bornBeforeMs) this.#giveUp(queue, batch, deliveryTimedOut(batch, this.#settings.deliveryTimeoutMs), true)
-    const isOld = (batch: OutBatch): boolean => batch.createdMs <= bornBeforeMs
-    if (queue.inFlight.length > 0) {
-      this.#giveUpWhere(queue, (batch) => isOld(batch) && batch.baseSequence < 0)
-      return
-    }
-    const isUnknown = queue.waiting.some((batch) => isOld(batch) && batch.mayBeWritten)
-    const given = this.#giveUpWhere(queue, (batch) => isOld(batch) || (isUnknown && batch.mayBeWritten))
-    if (isUnknown) this.#renewIdentity(queue)
-    else for (const batch of given) if (batch.baseSequence >= 0) queue.closeGap(batch)
+    if (this.#givingUp.expire(queue)) this.#renewIdentity(queue)
     if (queue.isIdle) this.#busy.delete(queue)
-  }
-
-  #giveUpWhere(queue: PartitionQueue, isGiven: (batch: OutBatch) => boolean): OutBatch[] {
-    const given = queue.waiting.filter(isGiven)
-    for (const batch of given) {
-      queue.waiting.splice(queue.waiting.indexOf(batch), 1)
-      this.#giveUp(queue, batch, deliveryTimedOut(batch, this.#settings.deliveryTimeoutMs))
-    }
-    return given
   }
 
   /** Gives up everything of a queue that is not in flight. */
   #giveUpAll(queue: PartitionQueue, error: TidemarkError): void {
-    queue.closeOpen()
-    const given = queue.waiting.splice(0)
-    for (const batch of given) this.#giveUp(queue, batch, error)
-    if (given.some((batch) => batch.baseSequence >= 0)) {
+    if (this.#givingUp.all(queue, error)) {
       queue.renewal = 'unsure'
       queue.isRecovering = true
       if (queue.inFlight.length === 0) this.#recover(queue)
     }
     if (queue.isIdle) this.#busy.delete(queue)
-  }
-
-  #giveUp(queue: PartitionQueue, batch: OutBatch, why: TidemarkError, isInFlight = false): void {
-    if (batch.isSettled) return
-    const outcome = batch.mayBeWritten || isInFlight ? 'indeterminate' : 'failed'
-    const error = new TidemarkError(why.code, why.message, { cause: why.cause ?? why, outcome })
-    const unheardCount = batch.fail(error)
-    if (unheardCount > 0) this.#events.lost(error, batch, unheardCount)
-    this.#settled(queue, batch)
-  }
-
-  #settled(queue: PartitionQueue, batch: OutBatch): void {
-    batch.isSettled = true
-    this.#events.settled(queue, batch)
   }
 }

@@ -129,10 +129,12 @@ export class PartitionQueue {
     return this.open === undefined && this.waiting.length === 0 && this.inFlight.length === 0
   }
 
-  /** The order of the oldest batch whose fate has not been told. */
-  get oldestUnsettled(): number {
-    const unsettled = this.inFlight.find((batch) => !batch.isSettled) ?? this.waiting.find((batch) => !batch.isSettled) ?? this.open
-    return unsettled?.order ?? Number.POSITIVE_INFINITY
+  /** The oldest batch whose records have not been told. One that was put back may be older than those in flight. */
+  get oldest(): OutBatch | undefined {
+    const flying = this.inFlight.find((batch) => !batch.isSettled)
+    const waiting = this.waiting.find((batch) => !batch.isSettled)
+    if (flying === undefined || waiting === undefined) return flying ?? waiting ?? this.open
+    return flying.order < waiting.order ? flying : waiting
   }
 
   /** Adds a record to the open batch, closing it first when it would grow beyond `batchBytes`. */

@@ -7,12 +7,12 @@
  */
 import { loadCodec } from '../../protocol/compression.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
-import { createDeferred, type Deferred } from '../../runtime/deferred.ts'
 import type { ClusterClient, TopicInfo } from '../cluster-client.ts'
 import { cancelled, untilAborted } from '../retry.ts'
 import { refOf, type TopicLike, type TopicRef } from '../topic.ts'
 import type { OutgoingRecord, ProducerOptions, Receipt } from '../types.ts'
 import { Delivery } from './delivery.ts'
+import { Flushes } from './flushes.ts'
 import { PartitionChoice, checkPartition } from './partition-choice.ts'
 import { PartitionQueue } from './partition-queue.ts'
 import { checkRecordSize, type EncodedRecord, encodeRecord } from './record-encoding.ts'
@@ -22,12 +22,6 @@ import { type ProducerSettings, producerSettings } from './settings.ts'
 
 /** How long `close` waits for what is under way. */
 const CLOSE_TIMEOUT_MS = 10_000
-
-/** A `flush` that waits: per queue, the order of the first batch it does not wait for. */
-interface Flush {
-  readonly until: Map<PartitionQueue, number>
-  readonly done: Deferred<void>
-}
 
 export class Producer implements AsyncDisposable {
   readonly #client: ClusterClient
@@ -39,7 +33,9 @@ export class Producer implements AsyncDisposable {
   readonly #queues = new Map<string, PartitionQueue[]>()
   /** By topic, the last of the sends that still wait for something before they are in a batch. Later ones go behind it. */
   readonly #doors = new Map<string, Promise<void>>()
-  readonly #flushes = new Set<Flush>()
+  /** Sends of which something is not in a batch yet. */
+  readonly #outside = new Set<SendGroup>()
+  readonly #flushes = new Flushes()
   /** What the last `enqueue` that said false needs, for `ready` to wait for. */
   #refused: { readonly topic: string | undefined; readonly bytes: number } = { topic: undefined, bytes: 1 }
   #firstFailure: TidemarkError | undefined
@@ -59,7 +55,7 @@ export class Producer implements AsyncDisposable {
     this.#delivery = new Delivery(client, this.#settings, {
       settled: (queue, batch) => {
         this.#buffer.release(batch.bufferedBytes)
-        this.#progressed(queue)
+        this.#flushes.progressed(queue)
       },
       lost: (error, batch, recordCount) => this.#lost(error, batch.topic, batch.partition, recordCount),
     })
@@ -143,16 +139,7 @@ export class Producer implements AsyncDisposable {
   async flush(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await untilAborted(Promise.all(this.#doors.values()), options.signal)
     this.#delivery.hurry()
-    const until = new Map([...this.#delivery.busy].map((queue) => [queue, queue.nextOrder]))
-    const flush = { until, done: createDeferred<void>() }
-    this.#flushes.add(flush)
-    for (const queue of until.keys()) this.#progressed(queue)
-    if (until.size === 0) flush.done.resolve()
-    try {
-      await untilAborted(flush.done.promise, options.signal)
-    } finally {
-      this.#flushes.delete(flush)
-    }
+    await this.#flushes.wait(this.#delivery.busy, options.signal)
     const failure = this.#firstFailure
     this.#firstFailure = undefined
     if (failure !== undefined) throw failure
@@ -178,7 +165,7 @@ export class Producer implements AsyncDisposable {
       const appendedCount = isFree && encoded.every(isEncoded) ? this.#appendFitting(info, encoded, group) : 0
       if (appendedCount < encoded.length) this.#wait(ref.name, encoded, appendedCount, group, signal)
     } catch (caught) {
-      group.fail(TidemarkError.from(caught))
+      group.failRest(TidemarkError.from(caught))
     }
   }
 
@@ -200,14 +187,16 @@ export class Producer implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): void {
     // Its failure is waited for in its turn; until then nobody else may call it unhandled.
-    const records = Promise.all(encoded.map((record) => Promise.resolve(record)))
+    const records = Promise.all(encoded.map(async (record) => record))
     records.catch(() => {})
     const before = this.#doors.get(topic)
     const passed = this.#pass(topic, before, records, from, group, signal).catch((caught: unknown) =>
-      group.fail(TidemarkError.from(caught)),
+      group.failRest(TidemarkError.from(caught)),
     )
     this.#doors.set(topic, passed)
+    this.#outside.add(group)
     void passed.then(() => {
+      this.#outside.delete(group)
       if (this.#doors.get(topic) === passed) this.#doors.delete(topic)
     })
   }
@@ -221,17 +210,20 @@ export class Producer implements AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     await before
-    if (group.isOver) return
+    if (group.failure !== undefined) throw group.failure
     const known = this.#client.lastKnownTopic(topic) ?? (await this.#client.topic(topic, { signal }))
     await this.#codecReady
     const ready = await untilAborted(records, signal)
     if (from === 0) for (const record of ready) this.#check(known, record)
     for (const [index, record] of ready.entries()) {
-      if (index < from || group.isOver) continue
+      if (index < from) continue
       await this.#buffer.take(record.sizeBytes, signal)
-      if (this.#isSealed || group.isOver) this.#buffer.release(record.sizeBytes)
-      if (this.#isSealed) throw closedError()
-      if (!group.isOver) this.#append(this.#client.lastKnownTopic(topic) ?? known, record, group, index)
+      const failure = this.#isSealed ? closedError() : group.failure
+      if (failure !== undefined) {
+        this.#buffer.release(record.sizeBytes)
+        throw failure
+      }
+      this.#append(this.#client.lastKnownTopic(topic) ?? known, record, group, index)
     }
   }
 
@@ -263,15 +255,6 @@ export class Producer implements AsyncDisposable {
     return queue
   }
 
-  #progressed(queue: PartitionQueue): void {
-    for (const { until, done } of this.#flushes) {
-      const order = until.get(queue)
-      if (order === undefined || queue.oldestUnsettled < order) continue
-      until.delete(queue)
-      if (until.size === 0) done.resolve()
-    }
-  }
-
   /** The application's function runs in a turn of its own: what it throws is its own affair. */
   #lost(error: TidemarkError, topic: string, partition: number, recordCount: number): void {
     this.#firstFailure ??= error
@@ -295,6 +278,7 @@ export class Producer implements AsyncDisposable {
       this.#isSealed = true
       this.#client.closed.removeEventListener('abort', this.#clientClosed)
       this.#delivery.close(new TidemarkError('CLOSED', 'the producer was closed before the record was acknowledged'))
+      for (const group of this.#outside) group.failRest(closedError())
       this.#buffer.close(closedError())
     }
   }

@@ -24,8 +24,10 @@ export interface SentBatch {
 /** Told what became of each batch, once. */
 export interface SenderEvents {
   acknowledged(sent: SentBatch, baseOffset: number, appendTimeMs: number): void
-  /** The node refused the batch, or nothing more will be heard of it. */
+  /** The node answered with an error. */
   refused(sent: SentBatch, error: TidemarkError): void
+  /** Nothing more will be heard of the batch; it may have been written. */
+  lost(sent: SentBatch, error: TidemarkError): void
 }
 
 interface Request {
@@ -101,7 +103,7 @@ export class Sender {
     for (const [index, sent] of request.sent.entries()) {
       const result = response.partitions[index]
       if (result === undefined)
-        this.#events.refused(sent, new TidemarkError('INTERNAL', `${this.#address} left a partition out of its answer`))
+        this.#events.lost(sent, new TidemarkError('INTERNAL', `${this.#address} left a partition out of its answer`))
       else if (result.error !== undefined) this.#events.refused(sent, fromErrorDetail(result.error))
       else this.#events.acknowledged(sent, result.baseOffset, result.logAppendTimeMs)
     }
@@ -112,7 +114,7 @@ export class Sender {
     const lost = [...this.#open.values()]
     this.#open.clear()
     const retriable = error.retriable ? error : new TidemarkError(error.code, error.message, { cause: error, retriable: true })
-    for (const request of lost) for (const sent of request.sent) this.#events.refused(sent, retriable)
+    for (const request of lost) for (const sent of request.sent) this.#events.lost(sent, retriable)
   }
 
   /** One timer for all requests: they time out in the order they were sent. */

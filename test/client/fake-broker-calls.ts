@@ -8,25 +8,20 @@ import type { DeleteRecordsRequest, ListOffsetsRequest, ListOffsetsResponse } fr
 import { OffsetPosition } from '../../protocol/gen/tidemark/v1/log.ts'
 import { readBaseOffset, readMaxTimestamp } from '../../protocol/batch-header.ts'
 import { logService } from '../../protocol/log-codec.ts'
-import type { FakeData, FakeTopic } from './fake-data.ts'
-
-export interface Answers {
-  describeTopics(request: DescribeTopicsRequest): DescribeTopicsResponse
-  listOffsets(request: ListOffsetsRequest): ListOffsetsResponse
-}
+import type { FakeState, FakeTopic } from './fake-state.ts'
 
 type Handler = (request: never) => unknown
 
 /** Handlers of every unary call; those the fake does not know fail with UNSUPPORTED. */
 export function unaryHandlers(
-  broker: FakeData,
-  answers: Answers,
+  broker: FakeState,
+  node: number,
 ): { cluster: grpc.UntypedServiceImplementation; log: grpc.UntypedServiceImplementation } {
   const known: Record<string, Handler> = {
     describeCluster: () => ({ clusterId: 'fake', controllerId: 0, nodes: nodesOf(broker), metadataVersion: broker.metadataVersion }),
     initProducer: () => ({ producerId: broker.nextProducerId++, producerEpoch: 0 }),
-    describeTopics: answers.describeTopics,
-    listOffsets: answers.listOffsets,
+    describeTopics: (request: DescribeTopicsRequest) => describeTopics(broker, request),
+    listOffsets: (request: ListOffsetsRequest) => listOffsets(broker, node, request),
     deleteRecords: (request: DeleteRecordsRequest) => ({
       partitions: request.partitions.map(({ topic, partition, target }) => {
         const { end } = broker.partition(topic, partition)
@@ -36,15 +31,15 @@ export function unaryHandlers(
     }),
   }
   const handlers = (names: readonly string[]): grpc.UntypedServiceImplementation =>
-    Object.fromEntries(names.map((name) => [name, handlerOf(broker, name, known[name])]))
+    Object.fromEntries(names.map((name) => [name, handlerOf(broker, node, name, known[name])]))
   return { cluster: handlers(Object.keys(ClusterService)), log: handlers(Object.keys(logService)) }
 }
 
-function handlerOf(broker: FakeData, name: string, handler: Handler | undefined): grpc.UntypedServiceImplementation[string] {
+function handlerOf(broker: FakeState, node: number, name: string, handler: Handler | undefined): grpc.UntypedServiceImplementation[string] {
   return (call: grpc.ServerUnaryCall<unknown, unknown>, callback: grpc.sendUnaryData<unknown>) => {
     broker.calls.push(name)
     try {
-      const refused = broker.refuseCall?.(name)
+      const refused = broker.refuseCall?.(name, node)
       if (refused !== undefined) throw refused
       if (handler === undefined) throw new TidemarkError('UNSUPPORTED', `the fake broker has no ${name}`)
       callback(null, handler(call.request as never))
@@ -57,26 +52,25 @@ function handlerOf(broker: FakeData, name: string, handler: Handler | undefined)
   }
 }
 
-function nodesOf(broker: FakeData): NodeDescription[] {
+const LIVE = {
+  rack: '',
+  alive: true,
+  version: 'fake',
+  roles: ['broker'],
+  shuttingDown: false,
+  draining: false,
+  directoryId: '',
+  nodeEpoch: 1,
+}
+
+function nodesOf(broker: FakeState): NodeDescription[] {
   return broker.addresses.map((address, nodeId) => {
     const [host = '', port = ''] = address.split(':')
-    return {
-      nodeId,
-      host,
-      port: Number(port),
-      rack: '',
-      alive: true,
-      version: 'fake',
-      roles: ['broker'],
-      shuttingDown: false,
-      draining: false,
-      directoryId: '',
-      nodeEpoch: 1,
-    }
+    return { ...LIVE, nodeId, host, port: Number(port) }
   })
 }
 
-export function describeTopics(broker: FakeData, request: DescribeTopicsRequest): DescribeTopicsResponse {
+function describeTopics(broker: FakeState, request: DescribeTopicsRequest): DescribeTopicsResponse {
   const names = request.all ? [...broker.topics.keys()] : request.topics
   const topics = names.map((name) => {
     const topic = broker.topics.get(name)
@@ -113,7 +107,7 @@ function knownTopic({ name, topicId, maxMessageBytes, partitions }: FakeTopic): 
   }
 }
 
-export function listOffsets(broker: FakeData, node: number, request: ListOffsetsRequest): ListOffsetsResponse {
+function listOffsets(broker: FakeState, node: number, request: ListOffsetsRequest): ListOffsetsResponse {
   return {
     partitions: request.partitions.map(({ topic, partition, target }) => {
       const found = broker.topics.get(topic)?.partitions[partition]

@@ -13,7 +13,6 @@
 import { once } from 'node:events'
 import net from 'node:net'
 import * as grpc from '@grpc/grpc-js'
-import { ProducerState } from '../../log/producer-state.ts'
 import {
   patchBatch,
   readBaseSequence,
@@ -24,7 +23,6 @@ import {
   stampAppendTime,
   validateProducedBatch,
 } from '../../protocol/batch-header.ts'
-import { type RecordView, readRecords } from '../../protocol/batch-reader.ts'
 import { toErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { ClusterService } from '../../protocol/gen/tidemark/v1/cluster.ts'
@@ -38,8 +36,8 @@ import {
   type ProduceRequestMessage,
   type ProduceResponseMessage,
 } from '../../protocol/log-codec.ts'
-import { describeTopics, listOffsets, type Answers, unaryHandlers } from './fake-broker-calls.ts'
-import type { FakePartition, FakeTopic } from './fake-data.ts'
+import { unaryHandlers } from './fake-broker-calls.ts'
+import { type FakePartition, FakeState } from './fake-state.ts'
 
 /** One batch of a request, as the script of a test sees it. */
 export interface ProduceAttempt {
@@ -81,26 +79,19 @@ interface Node {
 type ProduceCall = grpc.ServerDuplexStream<ProduceRequestMessage, ProduceResponseMessage>
 type FetchCall = grpc.ServerDuplexStream<FetchRequestMessage, FetchResponseMessage>
 
-export class FakeBroker implements AsyncDisposable {
-  readonly topics = new Map<string, FakeTopic>()
+export class FakeBroker extends FakeState implements AsyncDisposable {
   readonly nodes: Node[] = []
   /** Every batch that arrived, in order. */
   readonly produced: ProduceAttempt[] = []
   /** Every partition of every fetch that arrived, in order. */
   readonly fetched: FetchAttempt[] = []
-  /** Names of the unary calls that arrived, in order. */
-  readonly calls: string[] = []
   refuse: ((attempt: ProduceAttempt) => TidemarkError | undefined) | undefined
   refuseFetch: ((attempt: FetchAttempt) => TidemarkError | undefined) | undefined
-  refuseCall: ((name: string) => TidemarkError | undefined) | undefined
   produceFault: ((attempts: readonly ProduceAttempt[]) => ProduceFault | undefined) | undefined
   /** Changes an answer on its way out, as a damaged or hostile node would. */
   fetchAnswer: ((answer: FetchResponseMessage) => FetchResponseMessage) | undefined
-  nextProducerId = 100
-  metadataVersion = 1
   readonly #parked = new Set<() => void>()
   readonly #timers = new Set<NodeJS.Timeout>()
-  #topicCount = 0
 
   static async start(nodeCount = 1): Promise<FakeBroker> {
     const broker = new FakeBroker()
@@ -108,84 +99,8 @@ export class FakeBroker implements AsyncDisposable {
     return broker
   }
 
-  get addresses(): string[] {
+  override get addresses(): string[] {
     return this.nodes.map(({ listener }) => `127.0.0.1:${(listener.address() as net.AddressInfo).port}`)
-  }
-
-  createTopic(
-    name: string,
-    partitions = 1,
-    options: { readonly maxMessageBytes?: number; readonly appendTimeMs?: number } = {},
-  ): FakeTopic {
-    const topic: FakeTopic = {
-      name,
-      topicId: Buffer.alloc(16, ++this.#topicCount),
-      maxMessageBytes: options.maxMessageBytes ?? 1024 * 1024,
-      appendTimeMs: options.appendTimeMs,
-      partitions: [],
-    }
-    this.topics.set(name, topic)
-    this.growTopic(name, partitions)
-    return topic
-  }
-
-  growTopic(name: string, count: number): void {
-    const topic = this.topic(name)
-    for (let partition = topic.partitions.length; partition < count; partition++) {
-      const leader = partition % Math.max(1, this.nodes.length)
-      topic.partitions.push({
-        topic: name,
-        partition,
-        leader,
-        leaderEpoch: 1,
-        batches: [],
-        logStart: 0,
-        end: 0,
-        producers: new ProducerState(),
-      })
-    }
-    this.metadataVersion++
-  }
-
-  topic(name: string): FakeTopic {
-    const topic = this.topics.get(name)
-    if (topic === undefined) throw new Error(`the test has no topic ${name}`)
-    return topic
-  }
-
-  partition(name: string, partition = 0): FakePartition {
-    const found = this.topic(name).partitions[partition]
-    if (found === undefined) throw new Error(`the test has no partition ${name}-${partition}`)
-    return found
-  }
-
-  moveLeader(name: string, partition: number, node: number): void {
-    const found = this.partition(name, partition)
-    found.leader = node
-    found.leaderEpoch++
-    this.metadataVersion++
-  }
-
-  /** As a node that lost what was not durable, or a retention that deleted it. */
-  forgetProducers(name: string, partition = 0): void {
-    this.partition(name, partition).producers = new ProducerState()
-  }
-
-  /** Deletes everything below `offset`. */
-  deleteRecords(name: string, partition: number, offset: number): void {
-    const found = this.partition(name, partition)
-    found.logStart = offset
-    found.end = Math.max(found.end, offset)
-    found.batches = found.batches.filter((batch) => readLastOffset(batch) >= offset)
-  }
-
-  /** The records of a partition, in order. */
-  async records(name: string, partition = 0): Promise<RecordView[]> {
-    return (await Promise.all(this.partition(name, partition).batches.map((batch) => readRecords(batch)))).flat()
-  }
-
-  async values(name: string, partition = 0): Promise<string[]> {
-    return (await this.records(name, partition)).map((record) => String(record.value))
   }
 
   /** Drops every connection, or those of one node. */
@@ -204,11 +119,7 @@ export class FakeBroker implements AsyncDisposable {
 
   async #startNode(id: number): Promise<void> {
     const server = new grpc.Server({ 'grpc.max_receive_message_length': -1, 'grpc.max_send_message_length': -1 })
-    const answers: Answers = {
-      describeTopics: (request) => describeTopics(this, request),
-      listOffsets: (request) => listOffsets(this, id, request),
-    }
-    const { cluster, log } = unaryHandlers(this, answers)
+    const { cluster, log } = unaryHandlers(this, id)
     server.addService(ClusterService, cluster)
     server.addService(logService, {
       ...log,
@@ -380,12 +291,6 @@ export class FakeBroker implements AsyncDisposable {
     if (partition === undefined) throw new TidemarkError('UNKNOWN_PARTITION')
     if (partition.leader !== node) throw this.notLeader(partition)
     return partition
-  }
-
-  notLeader(partition: FakePartition): TidemarkError {
-    const [host = '', port = ''] = (this.addresses[partition.leader] ?? '').split(':')
-    const leader = { nodeId: partition.leader, leaderEpoch: partition.leaderEpoch, host, port: Number(port) }
-    return new TidemarkError('NOT_LEADER', undefined, { leader: port === '' ? undefined : leader })
   }
 }
 

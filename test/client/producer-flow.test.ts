@@ -189,6 +189,31 @@ describe('signals', () => {
 })
 
 describe('flush', () => {
+  it('waits for a batch that was put back behind ones still in flight', async () => {
+    const producer = tm.producer({ linger: '1h' })
+    await producer.ready({ topic: 't' })
+    producer.enqueue('t', { value: 'known' })
+    await producer.flush()
+    const [early, late] = [createDeferred<void>(), createDeferred<void>()]
+    broker.produceFault = ([attempt]) => ({ until: attempt?.baseSequence === 1 ? early.promise : late.promise })
+    broker.refuse = ({ baseSequence }) => (baseSequence === 1 ? new TidemarkError('BUSY') : undefined)
+    producer.enqueue('t', { value: 'refused' })
+    let isFlushed = false
+    const flushed = producer.flush().then(() => (isFlushed = true))
+    await until(() => broker.produced.length === 2)
+    producer.enqueue('t', { value: 'behind' })
+    const second = producer.flush()
+    await until(() => broker.produced.length === 3)
+    early.resolve()
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(isFlushed).toBe(false)
+    broker.refuse = undefined
+    broker.produceFault = undefined
+    late.resolve()
+    await Promise.all([flushed, second])
+    expect(await broker.values('t')).toEqual(['known', 'refused', 'behind'])
+  })
+
   it('waits for what was sent before it, not for what comes after', async () => {
     const producer = tm.producer({ linger: '1h' })
     await producer.ready({ topic: 't' })
@@ -202,6 +227,34 @@ describe('flush', () => {
 })
 
 describe('close', () => {
+  it('waits for a send that is still looking up its topic', async () => {
+    let isAsked = false
+    broker.refuseCall = (name) => {
+      if (name !== 'describeTopics') return undefined
+      isAsked = true
+      return new TidemarkError('BUSY')
+    }
+    const producer = tm.producer()
+    const sent = producer.send('t', { value: 'x' })
+    await until(() => isAsked)
+    const closed = producer.close()
+    broker.refuseCall = undefined
+    await closed
+    expect((await sent).offset).toBe(0n)
+    expect(await broker.values('t')).toEqual(['x'])
+  })
+
+  it('sends away, after ten seconds, who still looks up a topic', async () => {
+    broker.refuseCall = (name) => (name === 'describeTopics' ? new TidemarkError('BUSY') : undefined)
+    const producer = tm.producer()
+    const sent = failureOf(producer.send('t', { value: 'x' }))
+    await producer.close()
+    expect(await sent).toMatchObject({ code: 'CLOSED', outcome: 'failed' })
+    broker.refuseCall = undefined
+    await tm.producer({}).send('t', { value: 'y' })
+    expect(await broker.values('t')).toEqual(['y'])
+  })
+
   it('delivers what send and enqueue were given, also what was not in a batch yet', async () => {
     const producer = tm.producer({ linger: '1h' })
     const sent = producer.send(

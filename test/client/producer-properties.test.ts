@@ -10,7 +10,7 @@ import { expect, it } from 'vitest'
 import type { Receipt, Tidemark } from '../../client/index.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { FakeBroker, type ProduceAttempt, type ProduceFault } from './fake-broker.ts'
-import { clientOf } from './support.ts'
+import { asTidemarkError, clientOf } from './support.ts'
 
 const TOPIC = 't'
 const PARTITIONS = 3
@@ -96,9 +96,7 @@ async function sendAll(tm: Tidemark, bursts: readonly number[]): Promise<Sent[]>
     for (let n = 0; n < count; n++) {
       const value = `v${sent.length}`
       const partition = sent.length % PARTITIONS
-      const outcome: Promise<Receipt | TidemarkError> = producer
-        .send(TOPIC, { value, partition })
-        .catch((error: unknown) => TidemarkError.from(error))
+      const outcome = producer.send(TOPIC, { value, partition }).catch(asTidemarkError)
       sent.push({ value, partition, outcome })
     }
     await new Promise((resolve) => setImmediate(resolve))

@@ -105,6 +105,28 @@ describe('a batch that is refused', () => {
     expect(next?.baseSequence).toBe(0)
   })
 
+  it.each(['NOT_LEADER', 'LEADER_NOT_AVAILABLE', 'UNKNOWN_TOPIC_ID', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND'] as const)(
+    'with %s may be written all the same',
+    async (code) => {
+      broker.produceFault = () => ({ lie: new TidemarkError(code) })
+      const error = await failureOf(tm.producer({ deliveryTimeout: '500ms' }).send('t', { value: 'x' }))
+      expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
+      expect(await broker.values('t')).toEqual(['x'])
+    },
+  )
+
+  it('among several of one send fails the whole: indeterminate when another record of it is written, failed when none is', async () => {
+    broker.createTopic('two', 2)
+    const producer = tm.producer()
+    broker.refuse = ({ partition }) => (partition === 1 ? new TidemarkError('INVALID_RECORD') : undefined)
+    const both = [0, 1].map((partition) => ({ value: 'x', partition }))
+    expect(await failureOf(producer.send('two', both))).toMatchObject({ code: 'INVALID_RECORD', outcome: 'indeterminate' })
+    expect(await broker.values('two', 0)).toEqual(['x'])
+    broker.refuse = () => new TidemarkError('INVALID_RECORD')
+    expect(await failureOf(producer.send('two', both))).toMatchObject({ code: 'INVALID_RECORD', outcome: 'failed' })
+    expect(await broker.values('two', 0)).toEqual(['x'])
+  })
+
   it('keeps the order even when it is the first of its producer id', async () => {
     refuseOnce(0, new TidemarkError('BUSY'))
     await tm.producer({ batchBytes: 120 }).send('t', records(numbers(40)))
@@ -118,6 +140,34 @@ describe('a record that is not acknowledged in time', () => {
     const error = await failureOf(tm.producer({ deliveryTimeout: '1s' }).send('t', { value: 'x' }))
     expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
     expect(await broker.values('t')).toEqual(['x'])
+  })
+
+  it('ends at its deadline, not when the request that carries it does', async () => {
+    broker.produceFault = () => ({ hang: 'after' })
+    const producer = tm.producer({ deliveryTimeout: '2s', requestTimeout: '60s' })
+    const startedMs = performance.now()
+    expect(await failureOf(producer.send('t', { value: 'x' }))).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
+    const tookMs = (performance.now() - startedMs) * 20
+    expect(tookMs).toBeGreaterThanOrEqual(2000)
+    expect(tookMs).toBeLessThan(20_000)
+  })
+
+  it('ends at its deadline also when it waits, with a sequence, behind one that hangs', async () => {
+    const producer = tm.producer({ deliveryTimeout: '2s', requestTimeout: '60s', batchBytes: 100 })
+    await producer.send('t', { value: 'known' })
+    broker.produceFault = ([attempt]) => (attempt?.baseSequence === 1 ? { hang: 'before' } : undefined)
+    const startedMs = performance.now()
+    const hanging = failureOf(producer.send('t', { value: 'a'.repeat(60) }))
+    const refused = failureOf(producer.send('t', { value: 'b'.repeat(60) }))
+    const unsent = failureOf(producer.send('t', { value: 'c'.repeat(60) }))
+    // The second is out of order for the node, which never saw the first.
+    expect(await Promise.all([hanging, refused, unsent])).toMatchObject([
+      { code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' },
+      { code: 'DELIVERY_TIMED_OUT', outcome: 'failed' },
+      { code: 'DELIVERY_TIMED_OUT', outcome: 'failed' },
+    ])
+    expect((performance.now() - startedMs) * 20).toBeLessThan(20_000)
+    expect(await broker.values('t')).toEqual(['known'])
   })
 
   it('has failed when it was never sent', async () => {

@@ -39,6 +39,11 @@ export async function failureOf(work: Promise<unknown>): Promise<TidemarkError> 
     (value) => new Error(`resolved with ${String(value)}`),
     (caught: unknown) => caught,
   )
+  return asTidemarkError(error)
+}
+
+/** Throws what is none. */
+export function asTidemarkError(error: unknown): TidemarkError {
   if (TidemarkError.is(error)) return error
   throw error
 }
