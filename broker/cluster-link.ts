@@ -7,6 +7,7 @@ import { MetadataObserver } from '../controller/metadata-observer.ts'
 import { MetadataView } from '../controller/metadata-view.ts'
 import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
 import type { RaftStore } from '../controller/raft-store.ts'
+import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { ControllerService, type VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
@@ -132,6 +133,7 @@ export class ClusterLink {
         incarnationId: encodeUuid(this.#runtime.random.bytes(16)),
         directoryId: this.#identity.directoryId,
         ...this.#ownAddress(node),
+        alternatives: this.#config.advertise.slice(1).map(({ host, port }) => formatAddress(host, port)),
         rack,
         version: VERSION,
         roles: [...roles],
@@ -239,8 +241,9 @@ export class ClusterLink {
     return node && { host: node.host, port: node.port }
   }
 
+  /** What other nodes dial. */
   #ownAddress(listening: PeerAddress): PeerAddress {
-    const { host, port } = this.#config.advertise ?? listening
+    const { host, port } = this.#config.advertise[0] ?? listening
     return { host, port }
   }
 

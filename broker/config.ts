@@ -37,8 +37,8 @@ export interface Limits {
 
 export interface NodeConfig {
   readonly listen: ListenAddress
-  /** Undefined: what it listens on. */
-  readonly advertise: ListenAddress | undefined
+  /** Where it is reached, the first by other nodes; empty: what it listens on. */
+  readonly advertise: readonly ListenAddress[]
   readonly dataDir: string
   readonly nodeId: number
   readonly rack: string
@@ -161,7 +161,7 @@ function configOf(values: Record<string, unknown>): NodeConfig {
   const get = <T>(key: string): T => values[key] as T
   return Object.freeze({
     listen: get<ListenAddress>('listen'),
-    advertise: get<ListenAddress | undefined>('advertise'),
+    advertise: get<readonly ListenAddress[]>('advertise'),
     dataDir: get<string>('data_dir'),
     nodeId: get<number>('node_id'),
     rack: get<string>('rack'),

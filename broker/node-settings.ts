@@ -11,9 +11,9 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     text: 'The address and port for everything: gRPC and HTTP. Port 0 takes any free one.',
   },
   advertise: {
-    type: { kind: 'address', optional: true },
+    type: { kind: 'addresses' },
     defaultText: '',
-    text: 'The address clients are told to dial. Empty: the one listened on.',
+    text: 'Where the node is reached. The first is what other nodes dial; a client that came by the n-th of a node is told the n-th of every other, so that it finds all of them from where it is. Empty: the one listened on.',
   },
   data_dir: { type: { kind: 'string' }, defaultText: './tidemark-data', text: 'Where everything is stored. One process at a time.' },
   node_id: { type: integer(0, 2 ** 31 - 1), defaultText: '1', text: 'The number of this node, unique in the cluster.' },

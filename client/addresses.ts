@@ -19,8 +19,3 @@ function parseAddress(text: string): string {
     throw new TidemarkError('USAGE', `${JSON.stringify(text)} is not an address such as 127.0.0.1:9092`)
   return `${match[1]}:${port}`
 }
-
-/** `host:port`, with brackets around an IPv6 address. */
-export function formatAddress(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
-}

@@ -1,11 +1,11 @@
 /**
  * What the parts of a client share: calls to whichever node answers, and the metadata of the topics in use.
  */
+import { formatAddress } from '../protocol/addresses.ts'
 import { fromErrorDetail } from '../protocol/error-wire.ts'
 import { type ErrorCode, TidemarkError } from '../protocol/errors.ts'
 import type { NodeDescription, TopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { PartitionerName } from '../protocol/topic-config.ts'
-import { formatAddress } from './addresses.ts'
 import { backoffMs, pause, type RetryRuntime, untilAborted, withRetries } from './retry.ts'
 import type { Connection, Transport, UnaryCalls } from './transport.ts'
 

@@ -1,5 +1,6 @@
 /** Connections to other nodes, one per address, made when first needed; and calls over them. */
 import * as grpc from '@grpc/grpc-js'
+import { formatAddress } from '../protocol/addresses.ts'
 import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
 import type { TidemarkError } from '../protocol/errors.ts'
 import type { Clock } from '../runtime/runtime.ts'
@@ -47,7 +48,7 @@ export class PeerChannels {
   }
 
   client({ host, port }: PeerAddress): grpc.Client {
-    const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    const address = formatAddress(host, port)
     let client = this.#clients.get(address)
     if (client === undefined) {
       client = new grpc.Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS)

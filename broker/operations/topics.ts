@@ -1,5 +1,6 @@
 /** Topics and settings: what goes through the controller, and what is read from its image. */
-import type { MetadataImage, TopicMetadata } from '../../controller/metadata/image.ts'
+import type { MetadataImage, NodeMetadata, TopicMetadata } from '../../controller/metadata/image.ts'
+import { splitAddress } from '../../protocol/addresses.ts'
 import { toErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type {
@@ -26,19 +27,30 @@ export interface Origin {
   readonly isForwarded: boolean
 }
 
+/** Who asks, from where. */
+export interface Asker {
+  readonly signal: AbortSignal
+  /** The address the asker dialled. */
+  readonly authority: string
+}
+
 const OF_CLIENT: Origin = { isForwarded: false }
 
-export function describeCluster(broker: Broker): DescribeClusterResponse {
+export function describeCluster(broker: Broker, authority: string): DescribeClusterResponse {
   const image = broker.view.image
   return {
     clusterId: image.clusterId,
     controllerId: broker.controllerId(),
-    nodes: [...image.nodes.values()].map(describeNode),
+    nodes: [...image.nodes.values()].map(nodeDescriber(broker, authority)),
     metadataVersion: image.version,
   }
 }
 
-export async function describeTopics(broker: Broker, request: DescribeTopicsRequest, signal: AbortSignal): Promise<DescribeTopicsResponse> {
+export async function describeTopics(
+  broker: Broker,
+  request: DescribeTopicsRequest,
+  { signal, authority }: Asker,
+): Promise<DescribeTopicsResponse> {
   broker.checkServing()
   if (request.maxWaitMs > 0) {
     await broker.view.waitForVersion(request.afterVersion, { timeoutMs: Math.min(request.maxWaitMs, METADATA_WAIT_MAX_MS), signal })
@@ -49,7 +61,7 @@ export async function describeTopics(broker: Broker, request: DescribeTopicsRequ
     ? [...image.topics.values()].sort(byName).map((topic) => describeTopic(topic))
     : request.topics.map((name) => describeNamed(image, name))
   const leaders = new Set(topics.flatMap((topic) => topic.partitions.map((partition) => partition.leader)))
-  const nodes = [...image.nodes.values()].filter((node) => leaders.has(node.nodeId)).map(describeNode)
+  const nodes = [...image.nodes.values()].filter((node) => leaders.has(node.nodeId)).map(nodeDescriber(broker, authority))
   return { metadataVersion: image.version, topics, nodes }
 }
 
@@ -128,19 +140,24 @@ function describeTopic(topic: TopicMetadata): TopicDescription {
   }
 }
 
-function describeNode(node: MetadataImage['nodes'] extends ReadonlyMap<number, infer Node> ? Node : never): NodeDescription {
-  return {
-    nodeId: node.nodeId,
-    host: node.host,
-    port: node.port,
-    rack: node.rack,
-    alive: !node.fenced,
-    version: node.version,
-    roles: [...node.roles],
-    shuttingDown: node.shuttingDown,
-    draining: node.draining,
-    directoryId: node.directoryId,
-    nodeEpoch: node.nodeEpoch,
+/** Describes nodes with the addresses that whoever came by `authority` can reach: those at the same place in each node's list. */
+function nodeDescriber({ view, config }: Broker, authority: string): (node: NodeMetadata) => NodeDescription {
+  const place = view.image.nodes.get(config.nodeId)?.alternatives.indexOf(authority) ?? -1
+  return (node) => {
+    const alternative = place < 0 ? undefined : splitAddress(node.alternatives[place] ?? '')
+    return {
+      nodeId: node.nodeId,
+      host: alternative?.host ?? node.host,
+      port: alternative?.port ?? node.port,
+      rack: node.rack,
+      alive: !node.fenced,
+      version: node.version,
+      roles: [...node.roles],
+      shuttingDown: node.shuttingDown,
+      draining: node.draining,
+      directoryId: node.directoryId,
+      nodeEpoch: node.nodeEpoch,
+    }
   }
 }
 

@@ -70,7 +70,8 @@ export class NodeReplication implements RegistryHost {
 
   addressOf(nodeId: number): { readonly host: string; readonly port: number } | undefined {
     const node = this.#parts.view.image.nodes.get(nodeId)
-    return node && { host: node.host, port: node.port }
+    // Of several, which one the client can reach is not known here; it finds out from the metadata.
+    return node === undefined || node.alternatives.length > 0 ? undefined : { host: node.host, port: node.port }
   }
 
   metadataOf(topic: string, partition: number): KnownElsewhere | undefined {

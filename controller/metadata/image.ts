@@ -13,6 +13,8 @@ export interface NodeMetadata {
   readonly directoryId: string
   readonly host: string
   readonly port: number
+  /** Where it is reached from elsewhere, as `host:port`. */
+  readonly alternatives: readonly string[]
   readonly rack: string
   readonly version: string
   readonly roles: readonly string[]

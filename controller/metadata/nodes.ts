@@ -13,6 +13,8 @@ export const FEATURE_LEVEL = 1
 /** Longest host name there is. */
 const HOST_MAX_LENGTH = 253
 const TEXT_MAX_LENGTH = 256
+/** Networks a node may be reached by. */
+const ALTERNATIVES_MAX = 8
 
 const ROLES: readonly string[] = ['broker', 'controller']
 
@@ -87,12 +89,16 @@ export function checkCluster(image: MetadataImage, clusterId: string): void {
 }
 
 function checkRegistration(node: Omit<RegisterNodeRecord, 'nodeEpoch'>): void {
-  const { nodeId, incarnationId, directoryId, host, port, rack, version, roles } = node
+  const { nodeId, incarnationId, directoryId, host, port, alternatives, rack, version, roles } = node
   check(Number.isInteger(nodeId) && nodeId >= 0 && nodeId < 2 ** 31, `node id ${nodeId} is not a whole number from 0 to 2147483647`)
   check(isUuid(incarnationId), `incarnation id ${quote(incarnationId)} is not an id`)
   check(isUuid(directoryId), `directory id ${quote(directoryId)} is not an id`)
   check(host.length > 0 && host.length <= HOST_MAX_LENGTH, `host ${quote(host)} does not have 1 to ${HOST_MAX_LENGTH} characters`)
   check(Number.isInteger(port) && port >= 1 && port <= 65_535, `port ${port} is not from 1 to 65535`)
+  check(
+    alternatives.length <= ALTERNATIVES_MAX && alternatives.every((address) => address.length <= TEXT_MAX_LENGTH),
+    `a node has at most ${ALTERNATIVES_MAX} other addresses of at most ${TEXT_MAX_LENGTH} characters`,
+  )
   check(rack.length <= TEXT_MAX_LENGTH, `rack ${quote(rack)} has more than ${TEXT_MAX_LENGTH} characters`)
   check(version.length <= TEXT_MAX_LENGTH, `version ${quote(version)} has more than ${TEXT_MAX_LENGTH} characters`)
   check(

@@ -22,7 +22,12 @@ export function imageFromSnapshot({ version, records }: MetadataSnapshot): Metad
 function nodeRecords({ fenced, shuttingDown, draining, ...registration }: NodeMetadata): MetadataRecord[] {
   const { nodeId, nodeEpoch } = registration
   return [
-    { record: { $case: 'registerNode', value: { ...registration, roles: [...registration.roles] } } },
+    {
+      record: {
+        $case: 'registerNode',
+        value: { ...registration, roles: [...registration.roles], alternatives: [...registration.alternatives] },
+      },
+    },
     { record: { $case: 'nodeState', value: { nodeId, nodeEpoch, fenced, shuttingDown, draining } } },
   ]
 }

@@ -43,6 +43,7 @@ export function nodeOf(nodeId: number, changes: Partial<RegisterNodeRecord> = {}
     version: '0.1.0',
     roles: ['broker', 'controller'],
     nodeEpoch: 1,
+    alternatives: [],
     ...changes,
   }
 }

@@ -225,3 +225,31 @@ describe('a node that is alone', () => {
     expect(await valuesIn(await client(nodes[1] as TestNode), 'replicated')).toEqual(numbers(100))
   })
 })
+
+describe('nodes that are reached by two ways', () => {
+  it('tell each client the addresses it can reach: those of the way it came', async () => {
+    const made = await clusterOf(3)
+    // The same port by another name: two networks, as far as a client can tell.
+    const reached = made.map((node) => {
+      const both = [
+        { host: '127.0.0.1', port: node.port },
+        { host: 'localhost', port: node.port },
+      ]
+      const again = new TestNode(node.nodeId, node.port, {
+        voters: made.map(({ nodeId, port }) => ({ nodeId, host: '127.0.0.1', port })),
+        advertise: both,
+      })
+      nodes.push(again)
+      return again
+    })
+    await startAll(reached)
+    for (const host of ['127.0.0.1', 'localhost']) {
+      const tm = await connect(`${host}:${reached[0]?.port}`)
+      clients.push(tm)
+      expect((await tm.admin.describeCluster()).nodes.map((node) => node.host)).toEqual([host, host, host])
+      await tm.admin.createTopic(`by-${host}`, { partitions: 3 })
+      await send(tm, `by-${host}`, 0, 30)
+      expect(await valuesIn(tm, `by-${host}`)).toEqual(numbers(30))
+    }
+  })
+})

@@ -30,7 +30,7 @@ class ProxiedNode {
     const config = defaultNodeConfig({
       dataDir: '/data',
       listen: { host: '127.0.0.1', port: 0 },
-      advertise: { host: '127.0.0.1', port: this.proxy.port },
+      advertise: [{ host: '127.0.0.1', port: this.proxy.port }],
       limits: { diskMinFreeBytes: 0, ...this.#limits },
     })
     this.#node = await startNode(config, { ...nodeRuntime(), files: this.#files }, { quorumStore: this.#metadata })

@@ -9,11 +9,11 @@ import { unary } from './status.ts'
 export function createClusterService(broker: Broker): ClusterServer {
   const version = (): number => broker.view.image.version
   return {
-    describeCluster: unary(async () => {
+    describeCluster: unary(async (_request, { authority }) => {
       broker.checkServing()
-      return describeCluster(broker)
+      return describeCluster(broker, authority)
     }),
-    describeTopics: unary((request, { signal }) => describeTopics(broker, request, signal)),
+    describeTopics: unary((request, context) => describeTopics(broker, request, context)),
     createTopics: unary((request, context) => createTopics(broker, request, context), version),
     deleteTopics: unary((request, context) => deleteTopics(broker, request, context), version),
     growTopics: unary((request, context) => growTopics(broker, request, context), version),

@@ -20,6 +20,8 @@ export interface CallContext {
   readonly peer: string
   /** Aborted when the caller gave up or vanished. */
   readonly signal: AbortSignal
+  /** The address the caller dialled. */
+  readonly authority: string
   /** Another node passes it on: it is answered here or not at all. */
   readonly isForwarded: boolean
 }
@@ -34,7 +36,7 @@ export function unary<Request, Response>(
     const abort = new AbortController()
     call.on('cancelled', () => abort.abort())
     const isForwarded = call.metadata.get(FORWARDED_HEADER).length > 0
-    handle(call.request, { peer: call.getPeer(), signal: abort.signal, isForwarded }).then(
+    handle(call.request, { peer: call.getPeer(), signal: abort.signal, authority: call.getHost(), isForwarded }).then(
       (response) => callback(null, response, isForwarded && version !== undefined ? versionTrailer(version()) : undefined),
       (error: unknown) => callback(statusOf(error)),
     )

@@ -30,6 +30,8 @@ export interface RegisterNodeRequest {
    * node leaves every ELR, because records it had in its page cache may be gone.
    */
   cleanShutdownEpoch: number;
+  /** Where the node is reached from elsewhere, as host:port. */
+  alternatives: string[];
 }
 
 /** The epoch of this run. */
@@ -173,6 +175,7 @@ function createBaseRegisterNodeRequest(): RegisterNodeRequest {
     version: "",
     roles: [],
     cleanShutdownEpoch: 0,
+    alternatives: [],
   };
 }
 
@@ -207,6 +210,9 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     }
     if (message.cleanShutdownEpoch !== 0) {
       writer.uint32(80).uint64(message.cleanShutdownEpoch);
+    }
+    for (const v of message.alternatives) {
+      writer.uint32(90).string(v!);
     }
     return writer;
   },
@@ -304,6 +310,14 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
             message.cleanShutdownEpoch = longToNumber(reader.uint64());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.alternatives.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -331,6 +345,7 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     message.version = object.version ?? "";
     message.roles = object.roles?.map((e) => e) || [];
     message.cleanShutdownEpoch = object.cleanShutdownEpoch ?? 0;
+    message.alternatives = object.alternatives?.map((e) => e) || [];
     return message;
   },
 };

@@ -58,6 +58,8 @@ export interface RegisterNodeRecord {
   roles: string[];
   /** Stands for this run of the process; larger than that of every earlier registration: the version of the metadata with it. */
   nodeEpoch: number;
+  /** Where it is reached from elsewhere, as host:port: a client that came by the n-th of a node is told the n-th of every other. */
+  alternatives: string[];
 }
 
 /** The state of a registered node. A registration begins fenced, not shutting down, not draining. */
@@ -526,6 +528,7 @@ function createBaseRegisterNodeRecord(): RegisterNodeRecord {
     version: "",
     roles: [],
     nodeEpoch: 0,
+    alternatives: [],
   };
 }
 
@@ -557,6 +560,9 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     }
     if (message.nodeEpoch !== 0) {
       writer.uint32(72).uint64(message.nodeEpoch);
+    }
+    for (const v of message.alternatives) {
+      writer.uint32(82).string(v!);
     }
     return writer;
   },
@@ -646,6 +652,14 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
             message.nodeEpoch = longToNumber(reader.uint64());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.alternatives.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -672,6 +686,7 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     message.version = object.version ?? "";
     message.roles = object.roles?.map((e) => e) || [];
     message.nodeEpoch = object.nodeEpoch ?? 0;
+    message.alternatives = object.alternatives?.map((e) => e) || [];
     return message;
   },
 };
