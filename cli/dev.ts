@@ -4,32 +4,41 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import type { RunningNode } from '../broker/server.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { wholeNumber } from './arguments.ts'
 import { BOOTSTRAP_DEFAULT } from './context.ts'
 import { currentAddresses } from './contexts.ts'
 import { addNodeOptions, loadFromFlags, type NodeFlags } from './node-options.ts'
 
+/** Of a cluster: a node alone takes it from its settings. */
+const DATA_DIR_DEFAULT = './tidemark-data'
+const PORT_DEFAULT = 9092
+
 interface DevFlags extends NodeFlags {
   readonly port?: string
   readonly temporary?: boolean
+  readonly nodes?: string
 }
+
+/** What a laptop runs without trouble; more is for real machines. */
+const NODES_MAX = 9
 
 export function addDev(program: Command): void {
   addNodeOptions(program.command('dev').description('run a local node, its data kept in ./tidemark-data'))
     .option('--port <number>', 'the port to listen on; 0 takes any free one')
+    .option('--nodes <number>', 'run a cluster of so many nodes, each a process of its own, on this port and those behind it')
     .option('--temporary', 'keep the data in a temporary directory, removed when the node stops')
     .action(dev)
 }
 
 async function dev(flags: DevFlags): Promise<void> {
-  const listen = listenOf(flags)
-  if (!flags.temporary) return run({ ...flags, ...listen }, 'survives restarts')
+  const start =
+    flags.nodes === undefined ? (withData: DevFlags, fate: string) => run({ ...withData, ...listenOf(flags) }, fate) : runCluster
+  if (!flags.temporary) return start(flags, 'survives restarts')
   if (flags.dataDir !== undefined) throw new TidemarkError('USAGE', 'either --temporary or --data-dir')
   const dataDir = mkdtempSync(join(tmpdir(), 'tidemark-'))
   try {
-    await run({ ...flags, ...listen, dataDir }, 'is gone when it stops')
+    await start({ ...flags, dataDir }, 'is gone when it stops')
   } finally {
     rmSync(dataDir, { recursive: true, force: true })
   }
@@ -39,8 +48,22 @@ async function run(flags: NodeFlags, fate: string): Promise<void> {
   const { runNode } = await import('./run-node.ts')
   const loaded = await loadFromFlags(flags, { log_level: 'warn' })
   await runNode(loaded, (node) => {
-    process.stdout.write(welcome(node, `its data is in ${loaded.config.dataDir} and ${fate}`))
+    const address = node.host.includes(':') ? `[${node.host}]:${node.port}` : `${node.host}:${node.port}`
+    process.stdout.write(welcome([address], `its data is in ${loaded.config.dataDir} and ${fate}`))
   })
+}
+
+async function runCluster(flags: DevFlags, fate: string): Promise<void> {
+  const count = wholeNumber(flags.nodes ?? '', '--nodes')
+  if (count < 1 || count > NODES_MAX) throw new TidemarkError('USAGE', `--nodes is 1 to ${NODES_MAX}, not ${count}`)
+  if (flags.listen !== undefined || flags.nodeId !== undefined) throw new TidemarkError('USAGE', 'with --nodes, say where with --port')
+  const { startDevCluster } = await import('./dev-cluster.ts')
+  const dataDir = flags.dataDir ?? DATA_DIR_DEFAULT
+  const port = flags.port === undefined ? PORT_DEFAULT : wholeNumber(flags.port, '--port')
+  const cluster = await startDevCluster(count, port, dataDir)
+  const { addresses } = cluster
+  process.stdout.write(welcome(addresses, `${count} nodes; their data is in ${dataDir} and ${fate}`))
+  await cluster.ended
 }
 
 /** `--port` is short for a `--listen` on this machine. */
@@ -50,12 +73,12 @@ function listenOf(flags: DevFlags): { readonly listen?: string } {
   return { listen: `127.0.0.1:${wholeNumber(flags.port, '--port')}` }
 }
 
-function welcome(node: RunningNode, data: string): string {
-  const address = node.host.includes(':') ? `[${node.host}]:${node.port}` : `${node.host}:${node.port}`
+function welcome(addresses: readonly string[], data: string): string {
+  const [address = ''] = addresses
   const tidemark = commandName()
   const bootstrap = address === (currentAddresses() ?? BOOTSTRAP_DEFAULT) ? '' : ` --bootstrap ${address}`
   return `
-tidemark runs at ${address}; ${data}. Ctrl-C stops it.
+tidemark runs at ${addresses.join(', ')}; ${data}. Ctrl-C stops it.
 
 In a second terminal, in this directory:
 

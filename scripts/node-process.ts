@@ -12,7 +12,7 @@ const READY_TIMEOUT_MS = 30_000
 
 export class NodeProcess {
   readonly port: number
-  readonly #arguments: readonly string[]
+  #arguments: readonly string[]
   readonly #environment: Readonly<Record<string, string>>
   #child: ChildProcess | undefined
   #stderr = ''
@@ -22,6 +22,13 @@ export class NodeProcess {
     this.port = port
     this.#environment = environment
     this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
+  }
+
+  /** A node that gets all its settings from its environment, the port it listens on among them. Not started yet. */
+  static fromEnvironment(port: number, environment: Readonly<Record<string, string>>): NodeProcess {
+    const node = new NodeProcess(port, '', [], environment)
+    node.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve']
+    return node
   }
 
   /** Starts a node on a free port and waits until it is ready. */

@@ -1,0 +1,95 @@
+/** `tidemark dev --nodes n`: a cluster on this machine, each node a process of its own. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import net from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { TidemarkError } from '../protocol/errors.ts'
+
+/** How long the nodes may take to come together. */
+const READY_TIMEOUT_MS = 30_000
+const LOOK_EVERY_MS = 25
+
+const PROGRAM = fileURLToPath(new URL('./tidemark.mjs', import.meta.url))
+
+export interface DevCluster {
+  /** Of each node, from node 1 on. */
+  readonly addresses: readonly string[]
+  /** Resolves when a signal, or the last node, has ended it. */
+  readonly ended: Promise<void>
+}
+
+/** Starts `count` nodes below `dataDir`, at `firstPort` and the ports behind it (0: at free ones). Resolves when all of them are ready. */
+export async function startDevCluster(count: number, firstPort: number, dataDir: string): Promise<DevCluster> {
+  const ports = await Promise.all(Array.from({ length: count }, (_, at) => (firstPort === 0 ? freePort() : firstPort + at)))
+  const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
+  const nodes = ports.map((port, at) => startNode(at + 1, port, voters, join(dataDir, `node-${at + 1}`)))
+  const stop = stopper(nodes)
+  process.once('SIGINT', stop)
+  process.once('SIGTERM', stop)
+  const ended = Promise.all(nodes.map((node, at) => untilEnded(node, at + 1))).then(() => {
+    process.off('SIGINT', stop)
+    process.off('SIGTERM', stop)
+  })
+  try {
+    await Promise.all(ports.map((port, at) => untilReady(nodes[at] as ChildProcess, at + 1, port)))
+  } catch (error) {
+    stop()
+    await ended
+    throw error
+  }
+  return { addresses: ports.map((port) => `127.0.0.1:${port}`), ended }
+}
+
+function startNode(nodeId: number, port: number, voters: string, dataDir: string): ChildProcess {
+  const settings = {
+    TIDEMARK_NODE_ID: `${nodeId}`,
+    TIDEMARK_LISTEN: `127.0.0.1:${port}`,
+    TIDEMARK_VOTERS: voters,
+    TIDEMARK_DATA_DIR: dataDir,
+    TIDEMARK_LOG_LEVEL: process.env.TIDEMARK_LOG_LEVEL ?? 'warn',
+  }
+  // In a group of its own: Ctrl-C reaches this process alone, which then stops all of them in order.
+  return spawn(process.execPath, [PROGRAM, 'serve'], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...settings },
+    detached: true,
+  })
+}
+
+/** One node after the other hands over and stops; the last two without anyone left to hand over to. */
+function stopper(nodes: readonly ChildProcess[]): () => void {
+  return () => {
+    for (const node of nodes) node.kill('SIGTERM')
+  }
+}
+
+async function untilEnded(node: ChildProcess, nodeId: number): Promise<void> {
+  const [code, signal] = (await once(node, 'exit')) as [number | null, NodeJS.Signals | null]
+  if (code !== 0) process.stderr.write(`node ${nodeId} has ended (${signal ?? `exit code ${code}`}); the others go on\n`)
+}
+
+async function untilReady(node: ChildProcess, nodeId: number, port: number): Promise<void> {
+  const deadlineMs = performance.now() + READY_TIMEOUT_MS
+  while (performance.now() < deadlineMs) {
+    if (node.exitCode !== null || node.signalCode !== null)
+      throw new TidemarkError('UNAVAILABLE', `node ${nodeId} ended before it was ready`)
+    const isReady = await fetch(`http://127.0.0.1:${port}/readyz`).then(
+      (response) => response.ok,
+      () => false,
+    )
+    if (isReady) return
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
+  }
+  throw new TidemarkError('REQUEST_TIMED_OUT', `node ${nodeId} was not ready after ${READY_TIMEOUT_MS / 1000} s`)
+}
+
+async function freePort(): Promise<number> {
+  const server = net.createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

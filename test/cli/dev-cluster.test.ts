@@ -1,0 +1,45 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+import { connect } from '../../client/index.ts'
+
+const PROGRAM = fileURLToPath(new URL('../../cli/tidemark.mjs', import.meta.url))
+
+it('dev --nodes 3 runs a cluster, says where it is and stops all of it on Ctrl-C', async () => {
+  const child = spawn(process.execPath, [PROGRAM, 'dev', '--nodes', '3', '--port', '0', '--temporary'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const ended = once(child, 'exit')
+  try {
+    let addresses: string[] = []
+    for await (const line of createInterface({ input: child.stdout })) {
+      const match = /^tidemark runs at (.*);/.exec(line)
+      if (match === null) continue
+      addresses = (match[1] ?? '').split(';')[0]?.split(', ') ?? []
+      break
+    }
+    expect(addresses).toHaveLength(3)
+    const tm = await connect(addresses)
+    await tm.admin.createTopic('hello', { partitions: 3 })
+    expect((await tm.admin.describeTopic('hello')).replicas).toBe(3)
+    await tm.close()
+    child.stdout.resume()
+    child.kill('SIGINT')
+    expect(await ended).toEqual([0, null])
+    await expect(fetch(`http://${addresses[0]}/livez`)).rejects.toThrow()
+  } finally {
+    child.kill('SIGKILL')
+  }
+})
+
+it('dev --nodes refuses a number that is none', async () => {
+  const child = spawn(process.execPath, [PROGRAM, 'dev', '--nodes', '99'], { stdio: ['ignore', 'ignore', 'pipe'] })
+  let text = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    text += String(chunk)
+  })
+  expect(await once(child, 'exit')).toEqual([2, null])
+  expect(text).toContain('--nodes is 1 to 9, not 99')
+})
