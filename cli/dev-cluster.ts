@@ -21,7 +21,9 @@ export interface DevCluster {
 
 /** Starts `count` nodes below `dataDir`, at `firstPort` and the ports behind it (0: at free ones). Resolves when all of them are ready. */
 export async function startDevCluster(count: number, firstPort: number, dataDir: string): Promise<DevCluster> {
-  const ports = await Promise.all(Array.from({ length: count }, (_, at) => (firstPort === 0 ? freePort() : firstPort + at)))
+  const ports = await Promise.all(
+    Array.from({ length: count }, (_, at) => (firstPort === 0 ? freePort() : Promise.resolve(firstPort + at))),
+  )
   const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
   const nodes = ports.map((port, at) => startNode(at + 1, port, voters, join(dataDir, `node-${at + 1}`)))
   const stop = stopper(nodes)
