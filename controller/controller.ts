@@ -31,16 +31,21 @@ import type {
   RegisterNodeRequest,
   RegisterNodeResponse,
 } from '../protocol/gen/tidemark/v1/controller.ts'
+import type { MetadataRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
+import { DutyRounds } from './duty-rounds.ts'
+import { alterNodes } from './metadata/alter-nodes.ts'
 import { alterPartitions } from './metadata/alter-partitions.ts'
 import { applyBatch } from './metadata/apply.ts'
 import { alterConfigs } from './metadata/configs.ts'
 import type { Decision } from './metadata/decision.ts'
+import { electLeaders } from './metadata/elections.ts'
 import type { MetadataImage, NodeMetadata } from './metadata/image.ts'
 import { fenceNodes } from './metadata/node-states.ts'
 import { heartbeat, nameCluster, registerNode } from './metadata/nodes.ts'
 import { allocateProducerIds } from './metadata/producer-ids.ts'
+import { listReassignments, reassign } from './metadata/reassign.ts'
 import { type CreateContext, createTopics, deleteTopics, growTopics } from './metadata/topics.ts'
 import type { Leadership, MetadataLog, Unfollow } from './metadata-log.ts'
 import { MetadataView } from './metadata-view.ts'
@@ -49,7 +54,7 @@ import { NodeSessions } from './node-sessions.ts'
 /** Requests that may wait their turn: at a few milliseconds each, the last one waits about a second. */
 export const REQUESTS_MAX = 256
 
-/** Sessions are looked at so often, as a part of their length. */
+/** Sessions and other duties are looked at so often, as a part of the length of a session. */
 const WATCH_PART = 0.1
 
 export interface ControllerParts {
@@ -71,7 +76,9 @@ export class Controller {
   /** Requests decided or waiting. */
   #requestCount = 0
   readonly #sessions: NodeSessions
+  readonly #duties = new DutyRounds()
   readonly #watch: Timer
+  #isOnDuty = false
   /** The version of the metadata in which a node that shuts down began to. */
   readonly #retired = new Map<number, number>()
   #closing: Promise<void> | undefined
@@ -90,12 +97,15 @@ export class Controller {
       log.onLeadership(({ isActive }) => {
         if (isActive) this.#becomeActive()
       }),
-      view.subscribe((image, { changedNodes }) => this.#noteRetired(image, changedNodes)),
+      view.subscribe((image, delta) => {
+        this.#noteRetired(image, delta.changedNodes)
+        this.#duties.follow(image, delta)
+      }),
     ]
     this.#sessions = new NodeSessions(parts.runtime.clock, parts.sessionTimeoutMs)
     this.#watch = parts.runtime.timers.every(parts.sessionTimeoutMs * WATCH_PART, () => {
-      // Should it be deposed meanwhile, the next one fences.
-      this.#fenceExpired().catch(() => {})
+      // Should it be deposed meanwhile, the next one has the duties; and a round that fails is followed by another.
+      this.#doDuties().catch(() => {})
     })
   }
 
@@ -177,10 +187,34 @@ export class Controller {
     return this.#decide((image) => allocateProducerIds(image, request))
   }
 
-  /** Fences nodes that were silent for a session. */
-  async #fenceExpired(): Promise<void> {
-    if (!this.#log.leadership.isActive || this.#closing !== undefined || this.#sessions.expired(this.image).length === 0) return
-    await this.#decide((image) => ({ records: fenceNodes(image, this.#sessions.expired(image)), response: undefined }))
+  electLeaders(request: ElectLeadersRequest): Promise<ElectLeadersResponse> {
+    return this.#decide((image) => electLeaders(image, request))
+  }
+
+  /** Answered when the moves have begun. */
+  reassign(request: ReassignRequest): Promise<ReassignResponse> {
+    return this.#decide((image) => reassign(image, request))
+  }
+
+  listReassignments(_request: ListReassignmentsRequest): Promise<ListReassignmentsResponse> {
+    return this.#decide((image) => ({ records: [], response: listReassignments(image) }))
+  }
+
+  /** Answered when it is decided; a drain goes on for as long as its moves take. */
+  alterNodes(request: AlterNodesRequest): Promise<AlterNodesResponse> {
+    return this.#decide((image) => alterNodes(image, request))
+  }
+
+  /** Fences nodes that were silent for a session, then looks after leaders and replicas. */
+  async #doDuties(): Promise<void> {
+    if (this.#isOnDuty || !this.#log.leadership.isActive || this.#closing !== undefined) return
+    this.#isOnDuty = true
+    try {
+      const fence = (image: MetadataImage): MetadataRecord[] => fenceNodes(image, this.#sessions.expired(image))
+      for (const step of [fence, ...this.#duties.steps]) await this.#decide((image) => ({ records: step(image), response: undefined }))
+    } finally {
+      this.#isOnDuty = false
+    }
   }
 
   /** The version of the metadata in which `nodeId` began to shut down; that of now while it has not. */
@@ -207,6 +241,7 @@ export class Controller {
 
   #becomeActive(): void {
     this.#sessions.restart(this.image)
+    this.#duties.restart(this.image)
     // Should it be deposed meanwhile, the next one names the cluster.
     this.bootstrap().catch(() => {})
   }

@@ -7,20 +7,24 @@ import type {
   AlterPartitionsResponse,
 } from '../../protocol/gen/tidemark/v1/controller.ts'
 import type { MetadataRecord, PartitionRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
-import { type Decision, decideEntry } from './decision.ts'
+import { type Decision, decideEntry, repeatChecker } from './decision.ts'
 import type { MetadataImage, PartitionMetadata, TopicMetadata } from './image.ts'
 import { checkCluster, existingRun } from './nodes.ts'
 import { changePartition, nodeStates } from './partition-change.ts'
+import { partitionRecord } from './partition-record.ts'
 
 export function alterPartitions(image: MetadataImage, request: AlterPartitionsRequest): Decision<AlterPartitionsResponse> {
   checkCluster(image, request.clusterId)
   const node = existingRun(image, request.nodeId, request.nodeEpoch)
   if (node.fenced) throw new TidemarkError('FENCED_NODE_EPOCH', `node ${node.nodeId} is fenced, what it sees does not count`)
   const records: MetadataRecord[] = []
+  const keyOf = ({ topicId, partition }: AlterPartition): string => `${topicId}-${partition}`
+  const refuseRepeated = repeatChecker('partition', request.partitions.map(keyOf))
   const partitions = request.partitions.map((wanted) =>
     decideEntry<AlterPartitionResult>(
       () => {
         const { topicId, partition } = wanted
+        refuseRepeated(keyOf(wanted))
         const { record, state } = alterPartition(image, node.nodeId, wanted)
         if (record !== undefined) records.push(record)
         return { topicId, partition, error: undefined, state }
@@ -45,7 +49,7 @@ function alterPartition(
   checkMembers(image, wanted, present, topic)
   const isr = wanted.isr.map((member) => member.nodeId)
   const record = changePartition(topic, partition, { isr }, nodeStates(image))
-  const value = record?.record?.$case === 'partition' ? record.record.value : stateOf(topicId, partition, present)
+  const value = record?.record?.$case === 'partition' ? record.record.value : partitionRecord(topicId, partition, present)
   return { record, state: value }
 }
 
@@ -82,18 +86,5 @@ function checkMembers(image: MetadataImage, { isr, partition }: AlterPartition, 
         'INELIGIBLE_REPLICA',
         `node ${nodeId} was in sync for ${where} in its run ${nodeEpoch}, it is in ${node.nodeEpoch}`,
       )
-  }
-}
-
-function stateOf(topicId: string, partition: number, state: PartitionMetadata): PartitionRecord {
-  return {
-    topicId,
-    partition,
-    ...state,
-    replicas: [...state.replicas],
-    isr: [...state.isr],
-    elr: [...state.elr],
-    addingReplicas: [...state.addingReplicas],
-    removingReplicas: [...state.removingReplicas],
   }
 }

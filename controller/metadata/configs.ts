@@ -10,8 +10,9 @@ import {
 import type { MetadataRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { parseTopicConfig, topicSetting } from '../../protocol/topic-config.ts'
 import { type Decision, decideEntry, repeatChecker } from './decision.ts'
-import type { MetadataImage } from './image.ts'
+import type { MetadataImage, TopicMetadata } from './image.ts'
 import { existingTopic, replicaCount } from './lookup.ts'
+import { changePartition, nodeStates } from './partition-change.ts'
 
 /** The text of one value. The longest that means anything has a tenth of it; what is stored must be bounded. */
 export const CONFIG_TEXT_MAX_LENGTH = 256
@@ -69,10 +70,19 @@ function alterTopicConfig(image: MetadataImage, wanted: AlterConfig, refuseRepea
   const both = wanted.reset.find((key) => Object.hasOwn(wanted.set, key))
   if (both !== undefined) throw new TidemarkError('INVALID_REQUEST', `${both} is both set and reset`)
   const kept = Object.entries(topic.configs).filter(([key]) => !wanted.reset.includes(key))
-  checkTopicConfig({ ...Object.fromEntries(kept), ...wanted.set }, replicaCount(topic))
+  const configs = { ...Object.fromEntries(kept), ...wanted.set }
+  checkTopicConfig(configs, replicaCount(topic))
   const reset = new Set(wanted.reset.filter((key) => Object.hasOwn(topic.configs, key)))
   return [
     ...[...reset].map((key) => configRecord(topic.topicId, key, undefined)),
     ...Object.entries(wanted.set).map(([key, value]) => configRecord(topic.topicId, key, value)),
+    ...followMinIsr(image, topic, { ...topic, configs, config: parseTopicConfig(configs) }),
   ]
+}
+
+/** Who is eligible was chosen under the old minimum, and a move may end under the new one. */
+function followMinIsr(image: MetadataImage, before: TopicMetadata, after: TopicMetadata): MetadataRecord[] {
+  if (before.config.minInsyncReplicas === after.config.minInsyncReplicas) return []
+  const nodes = nodeStates(image)
+  return after.partitions.flatMap((_, number) => changePartition(after, number, { forgetEligible: true }, nodes) ?? [])
 }

@@ -37,7 +37,7 @@ export interface PartitionMetadata {
   readonly partitionEpoch: number
   /** Eligible leader replicas: left the ISR when it would have become too small, and complete since the high watermark does not move meanwhile. */
   readonly elr: readonly number[]
-  /** Replicas that a reassignment brings, and takes away when it is done; all among `replicas`. */
+  /** Replicas that a reassignment brings, and takes away when it is done; all among `replicas`. In both: came for a move that was given up. */
   readonly addingReplicas: readonly number[]
   readonly removingReplicas: readonly number[]
   /** Who led last, while nobody does; -1: not known. */

@@ -95,6 +95,11 @@ export function changeEach(
   return records
 }
 
+/** The node gets no new replicas, or gets some again; for `drainReplicas` and `fillNodes` to follow. */
+export function setDraining(node: NodeMetadata, draining: boolean): MetadataRecord {
+  return stateRecord({ ...node, draining }, node)
+}
+
 function stateRecord({ nodeId, nodeEpoch, draining }: NodeMetadata, { fenced, shuttingDown }: StateChange): MetadataRecord {
   return { record: { $case: 'nodeState', value: { nodeId, nodeEpoch, fenced, shuttingDown, draining } } }
 }

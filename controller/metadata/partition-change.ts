@@ -6,14 +6,16 @@
  * replica lead that may lack records.
  *
  * ```
- * every change:            partition epoch + 1
- * another leader, or none: leader epoch + 1
- * |ISR| >= min ISR:        ELR is empty
+ * every change:             partition epoch + 1
+ * another leader, or none,
+ * or a replica less:        leader epoch + 1
+ * |ISR| >= min ISR:         ELR is empty
  * ```
  */
 import type { MetadataRecord, PartitionRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import type { MetadataImage, PartitionMetadata, TopicMetadata } from './image.ts'
 import { minInsyncOf } from './min-insync.ts'
+import { partitionRecord } from './partition-record.ts'
 
 export type Election =
   /** The leader stays, if it may. */
@@ -31,6 +33,8 @@ export interface WantedChange {
   readonly removingReplicas?: readonly number[]
   /** Whose copies are not to be trusted any more, in sync or eligible. */
   readonly distrusted?: readonly number[]
+  /** Empties the ELR, unless it is all that is known of who has everything: with nobody in sync nothing was committed since they left. */
+  readonly forgetEligible?: boolean
   readonly election?: Election
 }
 
@@ -71,8 +75,8 @@ export function changePartition(
 ): MetadataRecord | undefined {
   const before = topic.partitions[partition] as PartitionMetadata
   const draft = new PartitionDraft(topic, before, wanted)
-  draft.finishReassignment()
-  draft.chooseEligible()
+  draft.finishReassignment(nodes)
+  draft.chooseEligible(wanted.forgetEligible ?? false)
   draft.elect(wanted.election ?? 'keep', nodes)
   const value = draft.record(topic.topicId, partition)
   return value === undefined ? undefined : { record: { $case: 'partition', value } }
@@ -101,12 +105,13 @@ class PartitionDraft {
   }
 
   /** Once all that come are in sync, those that go are let go: in one step, never below the minimum. */
-  finishReassignment(): void {
+  finishReassignment({ mayLead }: NodeStates): void {
     if (this.#adding.length === 0 && this.#removing.length === 0) return
     const targets = this.#replicas.filter((id) => !this.#removing.includes(id))
     const isr = this.#isr.filter((id) => targets.includes(id))
-    const isDone = this.#adding.every((id) => isr.includes(id)) && isr.length >= minIsrOf(this.#topic, targets) && isr.length > 0
-    if (!isDone) return
+    // A move that was given up for another still has what it brought among the adding: it goes again.
+    const hasAll = this.#adding.every((id) => isr.includes(id) || this.#removing.includes(id))
+    if (!hasAll || isr.length < minIsrOf(this.#topic, targets) || !isr.some(mayLead)) return
     this.#replicas = targets
     this.#isr = isr
     this.#adding = []
@@ -114,9 +119,9 @@ class PartitionDraft {
   }
 
   /** Who leaves an ISR that becomes too small stays complete: nothing more is committed without it. */
-  chooseEligible(): void {
+  chooseEligible(forget: boolean): void {
     const { isr, elr } = this.#before
-    if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas)) return
+    if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas) || (forget && this.#isr.length > 0)) return
     const complete = new Set([...elr, ...isr])
     this.#elr = this.#replicas.filter((id) => complete.has(id) && !this.#isr.includes(id) && !this.#distrusted.includes(id))
   }
@@ -147,20 +152,20 @@ class PartitionDraft {
     const before = this.#before
     const isLeaderNew = this.#leader !== before.leader
     // Those that go must not be asked any more in the old epoch.
-    const isReassigned = before.removingReplicas.length > 0 && this.#removing.length === 0
+    const isSmaller = before.replicas.some((id) => !this.#replicas.includes(id))
     const lastLeader = before.leader >= 0 ? before.leader : before.lastKnownLeader
     const after: PartitionMetadata = {
       replicas: this.#replicas,
       isr: this.#isr,
       leader: this.#leader,
-      leaderEpoch: before.leaderEpoch + (isLeaderNew || isReassigned ? 1 : 0),
+      leaderEpoch: before.leaderEpoch + (isLeaderNew || isSmaller ? 1 : 0),
       partitionEpoch: before.partitionEpoch + 1,
       elr: this.#elr,
       addingReplicas: this.#adding,
       removingReplicas: this.#removing,
       lastKnownLeader: this.#leader >= 0 ? -1 : lastLeader,
     }
-    return isSame(before, after) ? undefined : toRecord(topicId, partition, after)
+    return isSame(before, after) ? undefined : partitionRecord(topicId, partition, after)
   }
 
   #electUnclean(mayLead: (nodeId: number) => boolean): void {
@@ -178,19 +183,6 @@ class PartitionDraft {
     this.#leader = nodeId
     this.#isr = [nodeId]
     this.#elr = minIsrOf(this.#topic, this.#replicas) > 1 ? this.#elr.filter((id) => id !== nodeId) : []
-  }
-}
-
-function toRecord(topicId: string, partition: number, state: PartitionMetadata): PartitionRecord {
-  return {
-    topicId,
-    partition,
-    ...state,
-    replicas: [...state.replicas],
-    isr: [...state.isr],
-    elr: [...state.elr],
-    addingReplicas: [...state.addingReplicas],
-    removingReplicas: [...state.removingReplicas],
   }
 }
 

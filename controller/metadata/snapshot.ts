@@ -2,6 +2,7 @@
 import type { MetadataRecord, MetadataSnapshot } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { applyBatch } from './apply.ts'
 import { EMPTY_IMAGE, type MetadataImage, type NodeMetadata, type TopicMetadata } from './image.ts'
+import { partitionRecord } from './partition-record.ts'
 
 export function imageToSnapshot(image: MetadataImage): MetadataSnapshot {
   const { version, clusterId, featureLevel, nextProducerId } = image
@@ -39,21 +40,7 @@ function topicRecords({ name, topicId, internal, configs, partitions }: TopicMet
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([key, value]): MetadataRecord => ({ record: { $case: 'topicConfig', value: { topicId, key, value } } })),
     ...partitions.map(
-      (state, partition): MetadataRecord => ({
-        record: {
-          $case: 'partition',
-          value: {
-            topicId,
-            partition,
-            ...state,
-            replicas: [...state.replicas],
-            isr: [...state.isr],
-            elr: [...state.elr],
-            addingReplicas: [...state.addingReplicas],
-            removingReplicas: [...state.removingReplicas],
-          },
-        },
-      }),
+      (state, partition): MetadataRecord => ({ record: { $case: 'partition', value: partitionRecord(topicId, partition, state) } }),
     ),
   ]
 }
