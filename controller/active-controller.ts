@@ -31,6 +31,10 @@ const CALLS = {
   deleteTopics: ClusterService.deleteTopics,
   growTopics: ClusterService.growTopics,
   alterConfigs: ClusterService.alterConfigs,
+  electLeaders: ClusterService.electLeaders,
+  reassign: ClusterService.reassign,
+  listReassignments: ClusterService.listReassignments,
+  alterNodes: ClusterService.alterNodes,
   describeQuorum: ClusterService.describeQuorum,
   alterQuorum: ClusterService.alterQuorum,
 } as const

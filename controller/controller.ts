@@ -10,6 +10,8 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type {
   AlterConfigsRequest,
   AlterConfigsResponse,
+  AlterNodesRequest,
+  AlterNodesResponse,
   AlterQuorumRequest,
   AlterQuorumResponse,
   CreateTopicsRequest,
@@ -18,8 +20,14 @@ import type {
   DeleteTopicsResponse,
   DescribeQuorumRequest,
   DescribeQuorumResponse,
+  ElectLeadersRequest,
+  ElectLeadersResponse,
   GrowTopicsRequest,
   GrowTopicsResponse,
+  ListReassignmentsRequest,
+  ListReassignmentsResponse,
+  ReassignRequest,
+  ReassignResponse,
 } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type {
   AllocateProducerIdsRequest,

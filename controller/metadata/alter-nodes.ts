@@ -58,7 +58,13 @@ function checkPlaces(image: MetadataImage, nodeId: number, drained: readonly num
     (node) => node.roles.includes('broker') && !node.draining && node.nodeId !== nodeId && !drained.includes(node.nodeId),
   ).length
   for (const { name, partitions } of image.topics.values()) {
-    const replicas = Math.max(0, ...partitions.map((state) => targetReplicas(state)).filter((ids) => ids.includes(nodeId)).map((ids) => ids.length))
+    const replicas = Math.max(
+      0,
+      ...partitions
+        .map((state) => targetReplicas(state))
+        .filter((ids) => ids.includes(nodeId))
+        .map((ids) => ids.length),
+    )
     if (replicas > places)
       throw new TidemarkError(
         'INVALID_REPLICA_ASSIGNMENT',

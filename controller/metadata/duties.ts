@@ -4,7 +4,7 @@
  * - Leadership goes back to the first replica once it is in sync.
  * - Nodes that are drained lose their replicas, nodes that are filled get their share, a few at a time: a move copies a whole partition.
  *
- * A move replaces one replica by another in the same place of the order: who takes over the first one leads when it is in sync.
+ * A move replaces one replica by another; the order of the target says who leads when all are in sync.
  */
 import type { MetadataRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { wantsPreferred } from './elections.ts'
@@ -50,12 +50,13 @@ export function drainReplicas(image: MetadataImage): MetadataRecord[] {
   for (const { topic, partition, state } of partitionsOf(image)) {
     if (free <= 0) break
     // A place chosen before on a node that is gone since: there is nothing to wait for.
-    const isLost = (id: number): boolean => !nodes.isAlive(id) && state.addingReplicas.includes(id) && state.removingReplicas.some(isDraining)
+    const isLost = (id: number): boolean =>
+      !nodes.isAlive(id) && state.addingReplicas.includes(id) && state.removingReplicas.some(isDraining)
     let target = targetReplicas(state)
     for (const leaving of target.filter((id) => isDraining(id) || isLost(id))) {
       const next = loads.bestFor(brokers, target, leaving)
       if (next === undefined) continue
-      target = target.with(target.indexOf(leaving), next)
+      target = loads.relieveLeader(target.with(target.indexOf(leaving), next), leaving === target[0])
     }
     const record = target.some(isDraining) ? undefined : beginMove({ topic, partition, state }, target, nodes)
     if (record === undefined) continue
@@ -117,7 +118,7 @@ function fillNode(image: MetadataImage, node: NodeMetadata, { nodes, brokers, lo
   return records
 }
 
-/** The replicas with one of them, on a node with more than its share, replaced by `nodeId`; undefined when that would help nobody. */
+/** The replicas with `nodeId` in the place of the one whose node holds the most, as leader while it needs some; undefined when that would help nobody. */
 function withNode(
   target: readonly number[],
   nodeId: number,
@@ -126,13 +127,13 @@ function withNode(
 ): number[] | undefined {
   const [first] = target
   const seat = target.indexOf(nodeId)
-  if (first !== undefined && first !== nodeId && loads.leads(nodeId) < share.leads && loads.leads(first) > share.leads) {
-    // It has a copy already: they change places, and nothing is copied.
-    return seat > 0 ? target.with(seat, first).with(0, nodeId) : target.with(0, nodeId)
-  }
-  if (seat >= 0 || loads.holds(nodeId) >= share.holds) return undefined
-  const giver = target.findIndex((id, at) => at > 0 && loads.holds(id) > share.holds)
-  return giver < 0 ? undefined : target.with(giver, nodeId)
+  if (first === undefined || (seat < 0 && loads.holds(nodeId) >= share.holds)) return undefined
+  const wantsLead = first !== nodeId && loads.leads(nodeId) < share.leads && loads.leads(first) > share.leads
+  // It has a copy already: they change places, and nothing is copied.
+  if (seat >= 0) return wantsLead ? target.with(seat, first).with(0, nodeId) : undefined
+  const fullest = loads.fullest(wantsLead ? target : target.slice(1))
+  if (wantsLead) return [nodeId, ...target.filter((id) => id !== fullest)]
+  return fullest !== undefined && loads.holds(fullest) > share.holds ? target.with(target.indexOf(fullest), nodeId) : undefined
 }
 
 function beginMove({ topic, partition, state }: Held, target: readonly number[], nodes: NodeStates): MetadataRecord | undefined {

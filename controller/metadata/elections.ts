@@ -93,5 +93,5 @@ function electLeader(
 function electionOf(type: ElectionType): Election {
   if (type === ElectionType.PREFERRED) return 'preferred'
   if (type === ElectionType.UNCLEAN) return 'unclean'
-  throw new TidemarkError('INVALID_REQUEST', `election type ${type} is not known`)
+  throw new TidemarkError('INVALID_REQUEST', 'there is no such type of election')
 }

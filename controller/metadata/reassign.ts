@@ -84,7 +84,10 @@ function originalReplicas({ replicas, addingReplicas }: PartitionMetadata): numb
 
 function checkTarget(image: MetadataImage, { topic, partition, replicas }: ReassignPartition): void {
   const refuse = (problem: string): never => {
-    throw new TidemarkError('INVALID_REPLICA_ASSIGNMENT', `${topic}-${partition} cannot have its replicas on ${replicas.join(', ')}: ${problem}`)
+    throw new TidemarkError(
+      'INVALID_REPLICA_ASSIGNMENT',
+      `${topic}-${partition} cannot have its replicas on ${replicas.join(', ')}: ${problem}`,
+    )
   }
   if (new Set(replicas).size !== replicas.length) refuse('a node is named more than once')
   for (const nodeId of replicas) {

@@ -54,6 +54,18 @@ export class ReplicaLoads {
     return ranked[0]?.nodeId
   }
 
+  fullest(nodeIds: readonly number[]): number | undefined {
+    return nodeIds.toSorted((a, b) => this.holds(b) - this.holds(a))[0]
+  }
+
+  /** `target`, its first replica being new: led by who leads the least of them. */
+  relieveLeader(target: number[], isFirstNew: boolean): number[] {
+    const [first] = target
+    if (!isFirstNew || first === undefined) return target
+    const least = target.reduce((best, id) => (this.leads(id) < this.leads(best) ? id : best), first)
+    return target.with(target.indexOf(least), first).with(0, least)
+  }
+
   #count(nodeIds: readonly number[], by: number): void {
     const [first] = nodeIds
     if (first !== undefined) this.#leads.set(first, this.leads(first) + by)

@@ -1,8 +1,8 @@
 /** The `Cluster` service: a thin translation to the operations. */
-import { TidemarkError } from '../../../protocol/errors.ts'
 import type { ClusterServer } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import type { Broker } from '../../broker.ts'
 import { alterConfigs, describeConfigs } from '../../operations/configs.ts'
+import { alterNodes, electLeaders, listReassignments, reassign } from '../../operations/moves.ts'
 import { createTopics, deleteTopics, describeCluster, describeTopics, growTopics } from '../../operations/topics.ts'
 import { unary } from './status.ts'
 
@@ -23,16 +23,11 @@ export function createClusterService(broker: Broker): ClusterServer {
       broker.checkServing()
       return { producerId: await broker.producerIds.take(), producerEpoch: 0 }
     }),
-    electLeaders: unary(notYet),
-    reassign: unary(notYet),
-    listReassignments: unary(notYet),
-    alterNodes: unary(notYet),
+    electLeaders: unary((request, context) => electLeaders(broker, request, context), version),
+    reassign: unary((request, context) => reassign(broker, request, context), version),
+    listReassignments: unary((request, context) => listReassignments(broker, request, context), version),
+    alterNodes: unary((request, context) => alterNodes(broker, request, context), version),
     describeQuorum: unary((request, context) => broker.controller.ask('describeQuorum', request, context)),
     alterQuorum: unary((request, context) => broker.controller.ask('alterQuorum', request, context)),
   }
-}
-
-/** A cluster of one node has nothing to elect, move or vote on. */
-async function notYet(): Promise<never> {
-  throw new TidemarkError('UNSUPPORTED', 'a cluster of one node has nothing to move')
 }
