@@ -176,7 +176,7 @@ export class Partition implements LogListener, ParkingPlace {
   reviewIsr(): void {
     if (this.#leader === undefined) return
     this.advanced()
-    const proposal = this.#leader.propose(this.#highWatermark, countsFlushed(this.#config))
+    const proposal = this.#leader.propose(this.#highWatermark, this.#log.writtenOffset, countsFlushed(this.#config))
     if (proposal !== undefined) this.#host.isrWanted(this, proposal)
   }
 

@@ -22,9 +22,12 @@ const WAIT_MAX_MS = 10_000
 /** Partitions in one request. */
 const PARTITIONS_MAX = 20_000
 
+/** What of a node answers its followers. */
+export type ReplicaSource = Pick<Broker, 'view' | 'partitions' | 'runtime' | 'checkServing'>
+
 /** Calls `done` once, perhaps before it returns, unless the result is cancelled before. */
 export function replicaFetch(
-  broker: Broker,
+  broker: ReplicaSource,
   request: ReplicaFetchRequest,
   done: (response: ReplicaFetchResponse) => void,
 ): { cancel(): void } {
@@ -34,7 +37,7 @@ export function replicaFetch(
 }
 
 class ReplicaFetch {
-  readonly #broker: Broker
+  readonly #broker: ReplicaSource
   readonly #request: ReplicaFetchRequest
   readonly #done: (response: ReplicaFetchResponse) => void
   readonly #maxBytes: number
@@ -47,7 +50,7 @@ class ReplicaFetch {
   #isDue = false
   #isOver = false
 
-  constructor(broker: Broker, request: ReplicaFetchRequest, done: (response: ReplicaFetchResponse) => void) {
+  constructor(broker: ReplicaSource, request: ReplicaFetchRequest, done: (response: ReplicaFetchResponse) => void) {
     this.#broker = broker
     this.#request = request
     this.#done = done

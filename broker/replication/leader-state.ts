@@ -146,10 +146,11 @@ export class LeaderState {
   }
 
   /** What the controller should be asked for now, which counts as under way from here on; undefined when all is well, or something is under way. */
-  propose(highWatermark: number, countsFlushed: boolean): IsrProposal | undefined {
+  propose(highWatermark: number, leaderEndOffset: number, countsFlushed: boolean): IsrProposal | undefined {
     const nowMs = this.#rules.clock.monotonic()
     if (this.#proposal !== undefined || nowMs < this.#askAgainAtMs) return undefined
-    const kept = this.#isr.filter((nodeId) => nodeId === this.#nodeId || !this.#isLagging(nodeId, nowMs))
+    const hasAll = (nodeId: number): boolean => nodeId === this.#nodeId || this.#durableOffset(nodeId, countsFlushed) >= leaderEndOffset
+    const kept = this.#isr.filter((nodeId) => hasAll(nodeId) || !this.#isLagging(nodeId, nowMs))
     const added = this.#replicas.filter((nodeId) => !this.#isr.includes(nodeId) && this.#hasCaughtUp(nodeId, highWatermark, countsFlushed))
     if (kept.length === this.#isr.length && added.length === 0) return undefined
     const isr = [...kept, ...added].map((nodeId) => ({

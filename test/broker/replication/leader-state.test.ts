@@ -49,7 +49,7 @@ class Rig {
   }
 
   wantedIsr(highWatermark = 0): number[] | undefined {
-    return this.leader.propose(highWatermark, true)?.isr.map(({ nodeId }) => nodeId)
+    return this.leader.propose(highWatermark, this.end, true)?.isr.map(({ nodeId }) => nodeId)
   }
 }
 
@@ -79,7 +79,7 @@ describe('the high watermark of a leader', () => {
     rig.end = 10
     rig.fetch(2, 10)
     rig.fetch(3, 10)
-    const proposal = rig.leader.propose(10, true)
+    const proposal = rig.leader.propose(10, rig.end, true)
     expect(proposal?.isr).toEqual([
       { nodeId: 1, nodeEpoch: 0 },
       { nodeId: 2, nodeEpoch: 0 },
@@ -168,6 +168,16 @@ describe('the replicas in sync', () => {
     expect(rig.wantedIsr()).toEqual([1, 2])
   })
 
+  it('keep one that has everything, however long nothing comes', () => {
+    const rig = new Rig(metadataOf({ replicas: [1, 2], isr: [1, 2] }))
+    rig.end = 10
+    rig.fetch(2, 10)
+    rig.nowMs = 10 * LAG_MAX_MS
+    expect(rig.wantedIsr()).toBeUndefined()
+    rig.end = 11
+    expect(rig.wantedIsr()).toEqual([1])
+  })
+
   it('lose one whose disk hangs though it fetches', () => {
     const rig = new Rig(metadataOf({ replicas: [1, 2], isr: [1, 2] }))
     for (let ms = 0; ms <= LAG_MAX_MS + 100; ms += 50) {
@@ -194,7 +204,7 @@ describe('the replicas in sync', () => {
   it('are proposed once at a time, and after a refusal not again at once', () => {
     const rig = new Rig(metadataOf({ isr: [1, 2] }))
     rig.fetch(3, 0)
-    const first = rig.leader.propose(0, true)
+    const first = rig.leader.propose(0, rig.end, true)
     expect(first).toMatchObject({ leaderEpoch: 5, partitionEpoch: 9 })
     expect(rig.wantedIsr()).toBeUndefined()
     rig.leader.refused(first as NonNullable<typeof first>)
@@ -237,7 +247,7 @@ describe('whatever replicas and controller do', () => {
             const offset = before + Math.floor(one.part * (rig.end - before))
             flushed.set(one.node, offset)
             rig.fetch(one.node, offset)
-          } else if (one.kind === 'propose') proposal = rig.leader.propose(highWatermark, true) ?? proposal
+          } else if (one.kind === 'propose') proposal = rig.leader.propose(highWatermark, rig.end, true) ?? proposal
           else if (one.kind === 'refuse' && proposal !== undefined) rig.leader.refused(proposal)
           else if (one.kind === 'accept' && proposal?.partitionEpoch === partitionEpoch)
             rig.leader.update({ replicas: [1, 2, 3], isr: proposal.isr.map(({ nodeId }) => nodeId), partitionEpoch: ++partitionEpoch })
