@@ -3,6 +3,8 @@ import type { Command } from 'commander'
 import type { ClusterDescription, Tidemark, TopicDescription } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { parseDuration } from '../protocol/units.ts'
+import { addNodeVerbs } from './cluster-nodes.ts'
+import { addPartitionVerbs } from './cluster-partitions.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { note, printOne, printRows } from './output.ts'
@@ -21,6 +23,8 @@ export function addCluster(program: Command): void {
     .description('whether everything works; ends with 10 when not')
     .option('--wait <duration>', 'wait so long for it')
     .action((flags: { wait?: string }, command: Command) => health(flags.wait, command.optsWithGlobals()))
+  addNodeVerbs(cluster)
+  addPartitionVerbs(cluster)
 }
 
 function status(options: GlobalOptions): Promise<void> {
@@ -78,7 +82,10 @@ function clusterReasons(cluster: ClusterDescription): string[] {
 }
 
 function topicReasons(topic: TopicDescription): string[] {
-  return topic.partitions.filter(({ leader }) => leader < 0).map(({ partition }) => `${topic.name}-${partition} has no leader`)
+  return topic.partitions.flatMap(({ partition, leader, isr, replicas }) => {
+    if (leader < 0) return [`${topic.name}-${partition} has no leader`]
+    return isr.length < replicas.length ? [`${topic.name}-${partition} has ${isr.length} of ${replicas.length} replicas in sync`] : []
+  })
 }
 
 /** Each node's own word. */

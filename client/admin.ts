@@ -10,7 +10,9 @@ import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
 import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
 import type { Duration, Size } from '../protocol/units.ts'
 import type { ClusterClient } from './cluster-client.ts'
+import { ClusterAdmin } from './cluster-admin.ts'
 import { askPartitions, toOffset } from './consumer/positions.ts'
+import { deleteRecords, describeLogs } from './leader-calls.ts'
 
 /** A topic, by name or by its typed reference. */
 export type TopicName = string | { readonly name: string }
@@ -96,9 +98,12 @@ export interface ClusterDescription {
 
 export class Admin {
   readonly #client: ClusterClient
+  /** The quorum, the nodes, where replicas are and who leads. */
+  readonly cluster: ClusterAdmin
 
   constructor(client: ClusterClient) {
     this.#client = client
+    this.cluster = new ClusterAdmin(client)
   }
 
   /** Creates a topic; resolves once it can be written. */
@@ -191,7 +196,7 @@ export class Admin {
 
   /** Where each partition of a topic begins and ends, and how large it is. */
   async offsets(topic: TopicName, options: AdminCall = {}): Promise<PartitionOffsets[]> {
-    const { partitions } = await this.#client.call('describeLogs', { topics: [nameOf(topic)] }, options)
+    const partitions = await describeLogs(this.#client, nameOf(topic), options)
     return partitions.map((one) => {
       throwIf(one.error)
       return {
@@ -224,9 +229,7 @@ export class Admin {
   async deleteRecords(topic: TopicName, partition: number, before: bigint | 'all', options: AdminCall = {}): Promise<bigint> {
     const target =
       before === 'all' ? ({ $case: 'all', value: true } as const) : ({ $case: 'beforeOffset', value: toOffset(before) } as const)
-    const { partitions } = await this.#client.call('deleteRecords', { partitions: [{ topic: nameOf(topic), partition, target }] }, options)
-    throwIf(partitions[0]?.error)
-    return BigInt(partitions[0]?.logStartOffset ?? 0)
+    return BigInt(await deleteRecords(this.#client, { topic: nameOf(topic), partition, target }, options))
   }
 
   async describeCluster(options: AdminCall & { readonly timeoutMs?: number } = {}): Promise<ClusterDescription> {

@@ -28,7 +28,7 @@ export function describeQuorum({ status, members }: QuorumLog): DescribeQuorumRe
       const isSelf = member.nodeId === id
       const peer = peers.find((known) => known.id === member.nodeId)
       const matchIndex = role !== 'leader' ? 0 : isSelf ? lastIndex : (peer?.match ?? 0)
-      return { ...member, voter, matchIndex, alive: isSelf || peer?.isRecentlyActive === true || member.nodeId === leader }
+      return { ...member, voter, matchIndex, alive: isSelf || peer?.isAlive === true || member.nodeId === leader }
     })
   return {
     leaderId: leader === 0 ? -1 : leader,
@@ -77,5 +77,5 @@ function isMember({ status: { confState } }: QuorumLog, nodeId: number): boolean
 
 function hasCaughtUp({ peers, lastIndex }: Status, nodeId: number): boolean {
   const peer = peers.find(({ id }) => id === nodeId)
-  return peer !== undefined && peer.isRecentlyActive && peer.match > 0 && peer.match >= lastIndex - BEHIND_MAX
+  return peer !== undefined && peer.isAlive && peer.match > 0 && peer.match >= lastIndex - BEHIND_MAX
 }

@@ -179,5 +179,9 @@ function checkQuorum(raft: Raft): void {
   const { voters } = raft.members
   const active = voters.filter((id) => id === raft.id || raft.progressOf(id).isRecentlyActive).length
   if (active < majority(voters.length)) raft.becomeFollower(raft.term, NO_NODE)
-  else for (const [id, progress] of raft.progress) progress.isRecentlyActive = id === raft.id
+  else
+    for (const [id, progress] of raft.progress) {
+      progress.wasRecentlyActive = progress.isRecentlyActive
+      progress.isRecentlyActive = id === raft.id
+    }
 }

@@ -21,6 +21,8 @@ export class Progress {
   pendingSnapshot = 0
   /** Heard of since the leader last looked whether a majority follows it. */
   isRecentlyActive = false
+  /** The same, when the leader last looked. */
+  wasRecentlyActive = false
   /** A probe is on its way, or the window is full: nothing more until an answer or a heartbeat's answer. */
   isFlowPaused = false
   readonly isLearner: boolean

@@ -194,13 +194,14 @@ export class RawNode {
 
   status(): Status {
     const raft = this.#raft
-    const peers = [...raft.progress].map(([id, { match, next, state, isPaused, isRecentlyActive, isLearner }]) => ({
+    const peers = [...raft.progress].map(([id, { match, next, state, isPaused, isRecentlyActive, wasRecentlyActive, isLearner }]) => ({
       id,
       match,
       next,
       state,
       isPaused,
       isRecentlyActive,
+      isAlive: isRecentlyActive || wasRecentlyActive,
       isLearner,
     }))
     return {

@@ -47,6 +47,8 @@ export interface PeerStatus {
   readonly state: ProgressState
   readonly isPaused: boolean
   readonly isRecentlyActive: boolean
+  /** Heard of within the last two election timeouts. */
+  readonly isAlive: boolean
   readonly isLearner: boolean
 }
 
