@@ -24,7 +24,7 @@ export async function openRaftDriver(options: RaftDriverOptions): Promise<RaftDr
     }
     // The commit index is not written for its own sake; what the snapshot has is committed.
     storage.setHardState({ ...state.hardState, commit: Math.max(state.hardState.commit, state.snapshot?.meta.index ?? 0) })
-    return new RaftDriver(options, storage, new QuorumMembers(state.directories, options.contacts))
+    return new RaftDriver(options, storage, new QuorumMembers(state.directories, options.contacts ?? [], options))
   } catch (error) {
     // Why it cannot be opened matters, not what closing it makes of that.
     await store.close().catch(() => {})

@@ -15,9 +15,13 @@ export class QuorumMembers {
   readonly #contacts: ReadonlyMap<number, VoterDescription>
   #isHeardNew = false
 
-  /** `contacts`: where nodes are of which the log says nothing yet. */
-  constructor(directories: ReadonlyMap<number, string>, contacts: readonly VoterDescription[] = []) {
-    this.#heard = new Map(directories)
+  /** `contacts`: where nodes are of which the log says nothing yet. `self`: this one, which never hears of itself. */
+  constructor(
+    directories: ReadonlyMap<number, string>,
+    contacts: readonly VoterDescription[],
+    self: Pick<VoterDescription, 'nodeId' | 'directoryId'>,
+  ) {
+    this.#heard = new Map([...directories, [self.nodeId, self.directoryId]])
     this.#contacts = new Map(contacts.map((contact) => [contact.nodeId, contact]))
   }
 

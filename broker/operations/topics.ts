@@ -41,7 +41,7 @@ export function describeCluster(broker: Broker, authority: string): DescribeClus
   return {
     clusterId: image.clusterId,
     controllerId: broker.controllerId(),
-    nodes: [...image.nodes.values()].map(nodeDescriber(broker, authority)),
+    nodes: [...image.nodes.values()].sort((a, b) => a.nodeId - b.nodeId).map(nodeDescriber(broker, authority)),
     metadataVersion: image.version,
   }
 }
