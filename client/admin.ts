@@ -233,7 +233,7 @@ export class Admin {
   }
 
   async describeCluster(options: AdminCall & { readonly timeoutMs?: number } = {}): Promise<ClusterDescription> {
-    const { clusterId, controllerId, nodes } = await this.#client.call('describeCluster', {}, options)
+    const { clusterId, controllerId, nodes } = await this.#client.describeCluster(options)
     return { clusterId, controllerId, nodes }
   }
 

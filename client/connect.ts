@@ -8,6 +8,7 @@ import { ClusterClient } from './cluster-client.ts'
 import { Consumer } from './consumer/consumer.ts'
 import { Producer } from './producer/producer.ts'
 import type { TopicLike } from './topic.ts'
+import { systemCode } from './unreachable.ts'
 import type { ConnectOptions, ConsumerOptions, ProducerOptions } from './types.ts'
 
 /** A connection to a cluster. */
@@ -67,12 +68,13 @@ export async function connect(bootstrap: string | readonly string[], options: Co
   try {
     // Every address gets its turn, also when the first ones swallow what they are sent.
     const attemptTimeoutMs = Math.max(1, Math.floor(timeoutMs / (addresses.length + 1)))
-    await client.call('describeCluster', {}, { timeoutMs, attemptTimeoutMs, signal: options.signal })
+    await client.describeCluster({ timeoutMs, attemptTimeoutMs, signal: options.signal })
   } catch (caught) {
     client.close()
     const error = TidemarkError.from(caught)
     if (error.code !== 'UNAVAILABLE' && error.code !== 'REQUEST_TIMED_OUT') throw error
-    throw new TidemarkError('UNAVAILABLE', `no node answered at ${addresses.join(', ')}: ${error.message}`, { cause: error })
+    const reason = systemCode(error.message) ?? `nothing came within ${timeoutMs} ms`
+    throw new TidemarkError('UNAVAILABLE', `no node answered at ${addresses.join(', ')}: ${reason}`, { cause: error })
   }
   return new Tidemark(client)
 }

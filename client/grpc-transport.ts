@@ -11,12 +11,16 @@ import {
   type ProduceResponseMessage,
 } from '../protocol/log-codec.ts'
 import type { Clock } from '../runtime/runtime.ts'
+import { unreachableText } from './unreachable.ts'
 import type { CallOptions, Connection, MessageStream, StreamEvents, Transport, UnaryCalls } from './transport.ts'
 
 /** Credit a node has for what it sends us, per stream and connection; the default of 64 KiB halves the speed of large answers. */
 const FLOW_CONTROL_WINDOW_BYTES = 8 * 1024 * 1024
 /** The largest answer: the node's limit and one batch that may pass it. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024
+
+/** A connection that nothing was asked on for so long may be dropped; its socket is closed by then. */
+const IDLE_MS = 5 * 60_000
 
 const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc.max_receive_message_length': ANSWER_BYTES_MAX,
@@ -31,6 +35,7 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc.initial_reconnect_backoff_ms': 50,
   'grpc.max_reconnect_backoff_ms': 2000,
   'grpc.use_local_subchannel_pool': 1,
+  'grpc.client_idle_timeout_ms': IDLE_MS,
 }
 
 type Definition = grpc.MethodDefinition<unknown, unknown>
@@ -45,6 +50,7 @@ export function createGrpcTransport(clock: Clock, clientId?: string): Transport 
       if (isClosed) throw new TidemarkError('CLOSED', 'the client is closed')
       let connection = connections.get(address)
       if (connection === undefined) {
+        dropIdle(connections, clock.monotonic())
         connection = new GrpcConnection(address, clock, options)
         connections.set(address, connection)
       }
@@ -58,19 +64,37 @@ export function createGrpcTransport(clock: Clock, clientId?: string): Transport 
   }
 }
 
+/** Nodes come and go; those that nothing was asked of for a while are dialled again when they are needed. */
+function dropIdle(connections: Map<string, GrpcConnection>, nowMs: number): void {
+  for (const [address, connection] of connections) {
+    if (!connection.isIdle(nowMs)) continue
+    connection.close()
+    connections.delete(address)
+  }
+}
+
 class GrpcConnection implements Connection {
   readonly #address: string
   readonly #clock: Clock
   readonly #client: grpc.Client
   readonly #streams = new Set<{ cancel(): void }>()
+  #openCalls = 0
+  #usedMs: number
 
   constructor(address: string, clock: Clock, options: grpc.ChannelOptions) {
     this.#address = address
     this.#clock = clock
+    this.#usedMs = clock.monotonic()
     this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), options)
   }
 
+  /** True when nothing is under way and was not for a while. */
+  isIdle(nowMs: number): boolean {
+    return this.#openCalls === 0 && this.#streams.size === 0 && nowMs - this.#usedMs > IDLE_MS
+  }
+
   call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], options: CallOptions): Promise<UnaryCalls[Name][1]> {
+    this.#openCalls++
     const definition = (name in ClusterService
       ? ClusterService[name as keyof typeof ClusterService]
       : logService[name as keyof typeof logService]) as unknown as Definition
@@ -83,6 +107,8 @@ class GrpcConnection implements Connection {
         { deadline: this.#clock.now() + options.timeoutMs },
         (error, response) => {
           options.signal?.removeEventListener('abort', abort)
+          this.#openCalls--
+          this.#usedMs = this.#clock.monotonic()
           if (error === null) resolve(response as UnaryCalls[Name][1])
           else reject(this.#errorOf(error))
         },
@@ -112,7 +138,10 @@ class GrpcConnection implements Connection {
   #open<Out, In>(call: grpc.ClientDuplexStream<Out, In>, events: StreamEvents<In>): MessageStream<Out> {
     let isOver = false
     this.#streams.add(call)
-    call.on('close', () => this.#streams.delete(call))
+    call.on('close', () => {
+      this.#streams.delete(call)
+      this.#usedMs = this.#clock.monotonic()
+    })
     const over = (error: TidemarkError): void => {
       if (isOver) return
       isOver = true
@@ -139,7 +168,7 @@ class GrpcConnection implements Connection {
     const [detail] = error.metadata?.get(ERROR_TRAILER) ?? []
     const known = Buffer.isBuffer(detail) ? decodeErrorDetail(detail) : undefined
     if (known !== undefined) return known
-    const details = error.code === grpc.status.UNAVAILABLE ? `${this.#address}: ${error.details}` : error.details
+    const details = error.code === grpc.status.UNAVAILABLE ? unreachableText(this.#address, error.details) : error.details
     return errorOfStatus(error.code, details, error)
   }
 }

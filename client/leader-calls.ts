@@ -4,6 +4,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { DeleteRecordsPartition, PartitionLogDescription } from '../protocol/gen/tidemark/v1/log.ts'
 import type { ClusterClient } from './cluster-client.ts'
 import { withRetries } from './retry.ts'
+import { leaderAddress } from './topic-metadata.ts'
 
 export interface LeaderCall {
   readonly signal?: AbortSignal | undefined
@@ -34,10 +35,7 @@ export async function describeLogs(client: ClusterClient, topic: string, { signa
 /** Deletes the oldest records of one partition; returns where it begins now. */
 export async function deleteRecords(client: ClusterClient, wanted: DeleteRecordsPartition, { signal }: LeaderCall): Promise<number> {
   return retrying(client, wanted.topic, signal, async () => {
-    const { partitions } = await client.topic(wanted.topic, { signal })
-    const address = partitions[wanted.partition]?.address
-    // Nobody leads it, or there is none: any node says which.
-    const node = address ?? (client.bootstrap[0] as string)
+    const node = leaderAddress(await client.topic(wanted.topic, { signal }), wanted.partition)
     const answer = await client.connection(node).call('deleteRecords', { partitions: [wanted] }, { timeoutMs: ATTEMPT_TIMEOUT_MS, signal })
     const [result] = answer.partitions
     if (result?.error !== undefined) throw fromErrorDetail(result.error)

@@ -27,6 +27,9 @@ export interface UnaryCalls {
   describeLogs: [log.DescribeLogsRequest, log.DescribeLogsResponse]
 }
 
+/** A stream that carried nothing for so long may be closed when others are opened. */
+export const STREAM_IDLE_MS = 5 * 60_000
+
 export interface CallOptions {
   readonly timeoutMs: number
   readonly signal?: AbortSignal | undefined

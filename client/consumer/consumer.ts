@@ -3,10 +3,9 @@
  *
  * Within a partition records come in order; partitions take turns, a batch each.
  */
-import { type RecordView, readRecords } from '../../protocol/batch-reader.ts'
+import { readLastOffset } from '../../protocol/batch-header.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { TopicPartition } from '../../protocol/ids.ts'
-import { parseDuration, parseSize } from '../../protocol/units.ts'
 import { createDeferred, type Deferred } from '../../runtime/deferred.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
@@ -14,19 +13,18 @@ import { cancelled } from '../retry.ts'
 import { refOf, type TopicLike, type TopicRef } from '../topic.ts'
 import type { ConsumerOptions, Message, PartitionLag } from '../types.ts'
 import { Fetcher } from './fetcher.ts'
+import { decodeBatch, type MessageBatch } from './messages.ts'
 import { PartitionFetch } from './partition-fetch.ts'
-import { askOffsets, EARLIEST, LATEST, startOffsets, toOffset } from './positions.ts'
+import { planReading, type Span } from './plan.ts'
+import { askOffsets, EARLIEST, LATEST, toOffset } from './positions.ts'
+import { findStalled } from './progress.ts'
+import { type ConsumerSettings, consumerSettings } from './settings.ts'
+import { Turns } from './turns.ts'
 
 /** How often the topics are looked at for new partitions, and the watchdog looks for progress. */
 const WATCH_EVERY_MS = 10_000
 
-/** Messages of one partition, in order. */
-export interface MessageBatch<K, V> {
-  readonly topic: string
-  readonly partition: number
-  readonly messages: readonly Message<K, V>[]
-  readonly highWatermark: bigint
-}
+export type { MessageBatch } from './messages.ts'
 
 export type Handler<K, V> = (message: Message<K, V>, context: { readonly signal: AbortSignal }) => void | Promise<void>
 
@@ -34,10 +32,9 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   readonly #client: ClusterClient
   readonly #refs: ReadonlyMap<string, TopicRef<K, V>>
   readonly #options: ConsumerOptions
-  readonly #stallTimeoutMs: number
+  readonly #settings: ConsumerSettings
   readonly #fetcher: Fetcher
-  /** In the order in which they take turns. */
-  #partitions: PartitionFetch[] = []
+  readonly #turns = new Turns()
   #started: Promise<void> | undefined
   #watch: Timer | undefined
   #arrival: Deferred<void> | undefined
@@ -49,20 +46,12 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   #askingSinceMs: number | undefined
 
   constructor(client: ClusterClient, topics: TopicLike<K, V> | readonly TopicLike<K, V>[], options: ConsumerOptions) {
-    checkOptions(options)
     const refs = (isMany(topics) ? topics : [topics]).map(refOf)
     this.#client = client
     this.#refs = new Map(refs.map((ref) => [ref.name, ref]))
     this.#options = options
-    this.#stallTimeoutMs =
-      options.stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(options.stallTimeout ?? '5m', 'stallTimeout')
-    const settings = {
-      prefetchBytes: parseSize(options.prefetchBytes ?? '16MiB', 'prefetchBytes'),
-      fetchBytes: parseSize(options.fetchBytes ?? '8MiB', 'fetchBytes'),
-      maxWaitMs: parseDuration(options.maxWait ?? '60s', 'maxWait'),
-      minBytes: parseSize(options.minBytes ?? 1, 'minBytes'),
-    }
-    this.#fetcher = new Fetcher(client, settings, {
+    this.#settings = consumerSettings(options)
+    this.#fetcher = new Fetcher(client, this.#settings, {
       arrived: () => this.#arrived(),
       outOfRange: (partition, error) => this.#outOfRange(partition, error),
       failed: (partition, error) =>
@@ -131,16 +120,18 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   /** Goes on from `offset`: what was read ahead is dropped. */
   async seek(position: { readonly topic: string; readonly partition: number; readonly offset: bigint }): Promise<void> {
     await this.#start()
-    this.#fetcher.seek(this.#partitionOf(position), toOffset(position.offset))
+    const partition = this.#turns.find(position)
+    this.#fetcher.seek(partition, toOffset(position.offset))
+    partition.deliveredOffset = 0
   }
 
   /** Stops reading these partitions (default: all); what was read ahead of them is kept. */
   pause(partitions?: readonly TopicPartition[]): void {
-    for (const partition of this.#selected(partitions)) partition.isPaused = true
+    for (const partition of this.#turns.select(partitions)) partition.isPaused = true
   }
 
   resume(partitions?: readonly TopicPartition[]): void {
-    for (const partition of this.#selected(partitions)) {
+    for (const partition of this.#turns.select(partitions)) {
       partition.isPaused = false
       partition.progressMs = this.#client.runtime.clock.monotonic()
     }
@@ -151,13 +142,13 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   /** The next offset of each partition. */
   async positions(): Promise<{ readonly topic: string; readonly partition: number; readonly offset: bigint }[]> {
     await this.#start()
-    return this.#partitions.map(({ topic, partition, position }) => ({ topic, partition, offset: BigInt(position) }))
+    return this.#turns.all.map(({ topic, partition, position }) => ({ topic, partition, offset: BigInt(position) }))
   }
 
   /** How far behind each partition is, asked of the leaders. */
   async lag(options: { readonly signal?: AbortSignal } = {}): Promise<PartitionLag[]> {
     await this.#start()
-    const partitions = [...this.#partitions]
+    const partitions = [...this.#turns.all]
     const ends = await askOffsets(this.#client, partitions, LATEST, options.signal)
     return partitions.map(({ topic, partition, position }, index) => {
       const highWatermark = ends[index] ?? 0
@@ -190,36 +181,14 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   }
 
   async #begin(): Promise<void> {
-    const { signal, start, end, partitions: chosen } = this.#options
-    const wanted: TopicPartition[] = []
-    for (const topic of this.#refs.keys()) {
-      const info = await this.#client.topic(topic, { signal })
-      const numbers = chosen ?? info.partitions.map((_, partition) => partition)
-      const missing = numbers.find((partition) => info.partitions[partition] === undefined)
-      if (missing !== undefined)
-        throw new TidemarkError('UNKNOWN_PARTITION', `topic ${topic} has no partition ${missing}; it has ${info.partitions.length}`)
-      wanted.push(...numbers.map((partition) => ({ topic, partition })))
-    }
-    const starts = await startOffsets(this.#client, wanted, start, signal)
-    const ends = await this.#endOffsets(wanted, end ?? 'never', signal)
-    wanted.forEach((one, index) => this.#add(one, starts[index] as number, ends[index] as number))
+    for (const span of await planReading(this.#client, this.#refs.keys(), this.#options)) this.#add(span)
     this.#watchLoop()
   }
 
-  async #endOffsets(
-    wanted: readonly TopicPartition[],
-    end: NonNullable<ConsumerOptions['end']>,
-    signal: AbortSignal | undefined,
-  ): Promise<number[]> {
-    if (end === 'never') return wanted.map(() => Number.POSITIVE_INFINITY)
-    if (end === 'now') return (await askOffsets(this.#client, wanted, LATEST, signal)).map((offset) => offset ?? 0)
-    return wanted.map(({ topic, partition }) => toOffset(end.offset(topic, partition)))
-  }
-
-  #add({ topic, partition }: TopicPartition, position: number, endOffset: number): void {
-    const fetch = new PartitionFetch(topic, partition, position, this.#client.runtime.clock.monotonic())
-    fetch.endOffset = endOffset
-    this.#partitions.push(fetch)
+  #add({ topic, partition, start, end }: Span): void {
+    const fetch = new PartitionFetch(topic, partition, start, this.#client.runtime.clock.monotonic())
+    fetch.endOffset = end
+    this.#turns.add(fetch)
     this.#fetcher.add(fetch)
   }
 
@@ -231,9 +200,9 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
       for (;;) {
         if (this.#failure !== undefined) throw this.#failure
         if (this.#isClosed) return undefined
-        const partition = this.#nextWithData()
+        const partition = this.#turns.next()
         if (partition !== undefined) return await this.#take(partition)
-        if (this.#partitions.every((one) => one.isAtEnd)) return undefined
+        if (this.#turns.all.every((one) => one.isAtEnd)) return undefined
         this.#arrival ??= createDeferred<void>()
         await this.#arrival.promise
       }
@@ -242,34 +211,22 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     }
   }
 
-  /** Whose turn it is; it goes to the end of the line. */
-  #nextWithData(): PartitionFetch | undefined {
-    const at = this.#partitions.findIndex((partition) => partition.buffered.length > 0 && !partition.isPaused)
-    if (at < 0) return undefined
-    const [partition] = this.#partitions.splice(at, 1)
-    if (partition !== undefined) this.#partitions.push(partition)
-    return partition
-  }
-
   async #take(partition: PartitionFetch): Promise<MessageBatch<K, V>> {
     const { topic, generation } = partition
     const batch = partition.buffered.shift()
     if (batch === undefined) throw new TidemarkError('INTERNAL', 'a partition with data has none')
     this.#fetcher.took(batch, partition)
     const ref = this.#refs.get(topic) as TopicRef<K, V>
-    const records = await readRecords(batch.buffer, { checkCrc: this.#options.checkCrc ?? true })
-    const messages: Message<K, V>[] = []
-    for (const record of records) {
-      if (record.offset < batch.from || record.offset >= partition.endOffset) continue
-      const message = decode(ref, partition.partition, record)
-      messages.push(message instanceof Promise ? await message : message)
-    }
-    if (generation !== partition.generation)
-      return { topic, partition: partition.partition, messages: [], highWatermark: BigInt(partition.highWatermark) }
+    const { checkCrc } = this.#settings
+    const messages = await decodeBatch(ref, partition.partition, batch.buffer, { from: batch.from, end: partition.endOffset, checkCrc })
+    const highWatermark = BigInt(partition.highWatermark)
+    if (generation !== partition.generation) return { topic, partition: partition.partition, messages: [], highWatermark }
     this.#taken = { partition, generation }
-    partition.position = Math.min((records.at(-1)?.offset ?? partition.position - 1) + 1, partition.endOffset)
+    // Where records were compacted away the batch reaches further than its last record.
+    partition.position = Math.min(readLastOffset(batch.buffer) + 1, partition.endOffset)
+    partition.deliveredOffset = partition.position
     partition.progressMs = this.#client.runtime.clock.monotonic()
-    return { topic, partition: partition.partition, messages, highWatermark: BigInt(partition.highWatermark) }
+    return { topic, partition: partition.partition, messages, highWatermark }
   }
 
   #arrived(): void {
@@ -284,16 +241,20 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
   }
 
   #outOfRange(partition: PartitionFetch, error: TidemarkError): void {
-    const policy = this.#options.onOutOfRange ?? 'error'
+    const policy = this.#settings.onOutOfRange
     if (policy === 'error') {
       this.#fail(error)
       return
     }
+    const { generation } = partition
     partition.isWaiting = true
     askOffsets(this.#client, [partition], policy === 'earliest' ? EARLIEST : LATEST, this.#options.signal).then(
-      ([offset]) => {
+      ([offset = 0]) => {
         partition.isWaiting = false
-        this.#fetcher.seek(partition, offset ?? 0)
+        if (generation !== partition.generation) this.#fetcher.schedule()
+        // The log ends before what was read already: it lost records. To go on there would be to go back.
+        else if (offset < partition.deliveredOffset) this.#fail(error)
+        else this.#fetcher.seek(partition, offset)
       },
       (caught: unknown) => this.#fail(TidemarkError.from(caught)),
     )
@@ -301,80 +262,35 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
 
   #watchLoop(): void {
     if (this.#isClosed) return
-    this.#watch = this.#client.runtime.timers.after(Math.min(WATCH_EVERY_MS, this.#stallTimeoutMs), () => {
-      this.#checkProgress()
-      void this.#lookForPartitions().finally(() => this.#watchLoop())
+    const { stallTimeoutMs } = this.#settings
+    const { clock, timers } = this.#client.runtime
+    this.#watch = timers.after(Math.min(WATCH_EVERY_MS, stallTimeoutMs), () => {
+      const times = { nowMs: clock.monotonic(), askingSinceMs: this.#askingSinceMs ?? clock.monotonic(), stallTimeoutMs }
+      const stalled = findStalled(this.#turns.all, times)
+      if (stalled !== undefined) this.#fail(stalled)
+      void this.#lookAtTopics().finally(() => this.#watchLoop())
     })
   }
 
-  /** There is something to read, the application asks for it, and nothing comes: say so instead of waiting for ever. */
-  #checkProgress(): void {
-    if (this.#askingSinceMs === undefined) return
-    const nowMs = this.#client.runtime.clock.monotonic()
-    for (const partition of this.#partitions) {
-      const isBehind = partition.position < Math.min(partition.highWatermark, partition.endOffset) || partition.failureCount > 0
-      if (!isBehind || partition.isPaused) partition.progressMs = nowMs
-      if (nowMs - Math.max(partition.progressMs, this.#askingSinceMs) <= this.#stallTimeoutMs) continue
-      this.#fail(
-        new TidemarkError(
-          'STALLED',
-          `${partition.topic}-${partition.partition} stands at offset ${partition.position} of ${partition.highWatermark} and nothing came for ${this.#stallTimeoutMs} ms`,
-        ),
-      )
-    }
-  }
-
-  /** A topic that grew is read whole. New partitions begin at their start: nobody can have read them. */
-  async #lookForPartitions(): Promise<void> {
-    if (this.#options.partitions !== undefined || (this.#options.end ?? 'never') !== 'never') return
-    for (const topic of this.#refs.keys()) {
-      try {
+  /**
+   * A topic that grew is read whole: new partitions begin at their start, nobody can have read them. And a leader that moved is followed, though the node
+   * that led before has fallen silent and says nothing of it.
+   */
+  async #lookAtTopics(): Promise<void> {
+    const isFixed = this.#options.partitions !== undefined || (this.#options.end ?? 'never') !== 'never'
+    await Promise.allSettled(
+      [...this.#refs.keys()].map(async (topic) => {
+        // When it fails: fetching meets the same trouble and reports it.
         const info = await this.#client.refresh(topic)
-        const known = new Set(this.#partitions.filter((one) => one.topic === topic).map((one) => one.partition))
+        if (isFixed || this.#isClosed) return
         for (const partition of info.partitions.keys())
-          if (!known.has(partition)) this.#add({ topic, partition }, 0, Number.POSITIVE_INFINITY)
-      } catch {
-        // Fetching meets the same trouble and reports it.
-      }
-    }
-  }
-
-  #partitionOf({ topic, partition }: TopicPartition): PartitionFetch {
-    const found = this.#partitions.find((one) => one.topic === topic && one.partition === partition)
-    if (found === undefined) throw new TidemarkError('UNKNOWN_PARTITION', `this consumer does not read ${topic}-${partition}`)
-    return found
-  }
-
-  #selected(partitions: readonly TopicPartition[] | undefined): readonly PartitionFetch[] {
-    return partitions === undefined ? this.#partitions : partitions.map((one) => this.#partitionOf(one))
+          if (!this.#turns.has(topic, partition)) this.#add({ topic, partition, start: 0, end: Number.POSITIVE_INFINITY })
+      }),
+    )
+    this.#fetcher.followLeaders()
   }
 }
 
-function decode<K, V>(ref: TopicRef<K, V>, partition: number, record: RecordView): Message<K, V> | Promise<Message<K, V>> {
-  const key = record.key === null ? null : ref.key.decode(record.key)
-  const value = record.value === null ? null : ref.value.decode(record.value)
-  const make = (decodedKey: K | null, decodedValue: V | null): Message<K, V> => ({
-    topic: ref.name,
-    partition,
-    offset: BigInt(record.offset),
-    timestamp: record.timestampMs,
-    key: decodedKey,
-    value: decodedValue,
-    headers: record.headers.length === 0 ? NO_HEADERS : new Map(record.headers),
-    raw: record.value,
-  })
-  if (key instanceof Promise || value instanceof Promise)
-    return Promise.all([key, value]).then(([decodedKey, decodedValue]) => make(decodedKey, decodedValue))
-  return make(key, value)
-}
-
-const NO_HEADERS: ReadonlyMap<string, Buffer | null> = new Map()
 function isMany<T>(topics: T | readonly T[]): topics is readonly T[] {
   return Array.isArray(topics)
-}
-
-function checkOptions(options: ConsumerOptions): void {
-  if (options?.start === undefined) throw new TidemarkError('USAGE', 'a consumer needs `start`: where to begin is never guessed')
-  const bad = options.partitions?.find((partition) => !Number.isInteger(partition) || partition < 0)
-  if (bad !== undefined) throw new TidemarkError('USAGE', `${bad} is not a partition`)
 }

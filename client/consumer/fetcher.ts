@@ -10,22 +10,12 @@ import { readBaseOffset, readLastOffset } from '../../protocol/batch-header.ts'
 import { splitBatches } from '../../protocol/batch-reader.ts'
 import { fromErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
-import type { FetchRequestMessage, FetchResponseMessage, PartitionFetchResultMessage } from '../../protocol/log-codec.ts'
+import type { PartitionFetchResultMessage } from '../../protocol/log-codec.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
 import { backoffMs } from '../retry.ts'
-import type { FetchedBatch, PartitionFetch } from './partition-fetch.ts'
-import type { MessageStream } from '../transport.ts'
-
-/** Added to the longest park before a request counts as lost. */
-const ANSWER_GRACE_MS = 30_000
-
-export interface FetcherSettings {
-  readonly prefetchBytes: number
-  readonly fetchBytes: number
-  readonly maxWaitMs: number
-  readonly minBytes: number
-}
+import { type FetchSettings, NodeFetch } from './node-fetch.ts'
+import type { Asked, FetchedBatch, PartitionFetch } from './partition-fetch.ts'
 
 /** What the fetcher tells its consumer. */
 export interface FetcherEvents {
@@ -37,19 +27,9 @@ export interface FetcherEvents {
   failed(partition: PartitionFetch, error: TidemarkError): void
 }
 
-interface Asked {
-  readonly partition: PartitionFetch
-  readonly generation: number
-}
-
-interface Request {
-  readonly asked: readonly Asked[]
-  readonly deadlineMs: number
-}
-
 export class Fetcher {
   readonly #client: ClusterClient
-  readonly #settings: FetcherSettings
+  readonly #settings: FetchSettings
   readonly #events: FetcherEvents
   readonly #partitions = new Set<PartitionFetch>()
   readonly #nodes = new Map<string, NodeFetch>()
@@ -58,7 +38,7 @@ export class Fetcher {
   #isDue = false
   #isClosed = false
 
-  constructor(client: ClusterClient, settings: FetcherSettings, events: FetcherEvents) {
+  constructor(client: ClusterClient, settings: FetchSettings, events: FetcherEvents) {
     this.#client = client
     this.#settings = settings
     this.#events = events
@@ -78,8 +58,6 @@ export class Fetcher {
 
   seek(partition: PartitionFetch, offset: number): void {
     this.#bufferedBytes -= partition.seek(offset, this.#client.runtime.clock.monotonic())
-    // Its request, if any, is answered in its own time and then dropped; the next one need not wait for it.
-    partition.isFetching = false
     this.schedule()
   }
 
@@ -91,6 +69,15 @@ export class Fetcher {
       this.#isDue = false
       if (!this.#isClosed) this.#ask()
     })
+  }
+
+  /** Leaders are known anew: what is asked of a node that no longer leads is asked of the one that does. */
+  followLeaders(): void {
+    for (const partition of this.#partitions) {
+      const address = this.#client.knownTopic(partition.topic)?.partitions[partition.partition]?.address
+      if (address !== undefined && partition.asked !== undefined && partition.asked.address !== address) partition.asked = undefined
+    }
+    this.schedule()
   }
 
   close(): void {
@@ -109,8 +96,8 @@ export class Fetcher {
         this.#findLeader(partition)
         continue
       }
-      partition.isFetching = true
-      const asked = { partition, generation: partition.generation }
+      const asked = { partition, address }
+      partition.asked = asked
       const group = byNode.get(address)
       if (group === undefined) byNode.set(address, [asked])
       else group.push(asked)
@@ -119,7 +106,8 @@ export class Fetcher {
   }
 
   #isAskable(partition: PartitionFetch, shareBytes: number): boolean {
-    if (partition.isFetching || partition.isPaused || partition.isWaiting || partition.fetchOffset >= partition.endOffset) return false
+    if (partition.asked !== undefined || partition.isPaused || partition.isWaiting || partition.fetchOffset >= partition.endOffset)
+      return false
     // A partition with nothing read ahead is always asked, so that none starves beside full ones.
     return partition.bufferedBytes === 0 || (partition.bufferedBytes < shareBytes && this.#bufferedBytes < this.#settings.prefetchBytes)
   }
@@ -127,6 +115,7 @@ export class Fetcher {
   #nodeOf(address: string): NodeFetch {
     let node = this.#nodes.get(address)
     if (node === undefined) {
+      this.#closeIdle()
       node = new NodeFetch(this.#client, address, this.#settings, {
         answered: (asked, result) => this.#answered(asked, result),
         lost: (asked, error) => this.#failed(asked, error),
@@ -140,14 +129,24 @@ export class Fetcher {
     return node
   }
 
+  /** Nodes that were asked nothing for long lead nothing of ours. */
+  #closeIdle(): void {
+    const nowMs = this.#client.runtime.clock.monotonic()
+    for (const [address, node] of this.#nodes) {
+      if (!node.isIdle(nowMs)) continue
+      node.close()
+      this.#nodes.delete(address)
+    }
+  }
+
   #answered(asked: Asked, result: PartitionFetchResultMessage): void {
     const { partition } = asked
-    if (asked.generation !== partition.generation) return
-    partition.isFetching = false
+    if (partition.asked !== asked) return
     if (result.error !== undefined) {
       this.#failed(asked, fromErrorDetail(result.error))
       return
     }
+    partition.asked = undefined
     partition.failureCount = 0
     partition.highWatermark = result.highWatermark
     try {
@@ -168,8 +167,8 @@ export class Fetcher {
 
   #failed(asked: Asked, error: TidemarkError): void {
     const { partition } = asked
-    if (asked.generation !== partition.generation || this.#isClosed) return
-    partition.isFetching = false
+    if (partition.asked !== asked || this.#isClosed) return
+    partition.asked = undefined
     if (error.code === 'OFFSET_OUT_OF_RANGE') this.#events.outOfRange(partition, error)
     else if (error.code === 'UNKNOWN_TOPIC_ID') this.#checkTopic(asked, error)
     else if (error.retriable) this.#retryLater(partition, error)
@@ -194,7 +193,7 @@ export class Fetcher {
   }
 
   #retryLater(partition: PartitionFetch, error: TidemarkError): void {
-    if (error.code !== 'BUSY') this.#client.forget(partition.topic)
+    if (error.code !== 'BUSY') this.#client.learnLeader(partition.topic, partition.partition, error)
     const { random, timers } = this.#client.runtime
     partition.isWaiting = true
     const timer = timers.after(backoffMs(++partition.failureCount, random, error.retryAfterMs), () => {
@@ -222,102 +221,5 @@ export class Fetcher {
         else this.#events.failed(partition, error)
       },
     )
-  }
-}
-
-interface NodeFetchEvents {
-  answered(asked: Asked, result: PartitionFetchResultMessage): void
-  lost(asked: Asked, error: TidemarkError): void
-  /** An answer was worked off. */
-  done(): void
-}
-
-/** The fetch stream to one node. */
-class NodeFetch {
-  readonly #client: ClusterClient
-  readonly #address: string
-  readonly #settings: FetcherSettings
-  readonly #events: NodeFetchEvents
-  readonly #open = new Map<number, Request>()
-  #stream: MessageStream<FetchRequestMessage> | undefined
-  #nextId = 1
-  #watch: Timer | undefined
-
-  constructor(client: ClusterClient, address: string, settings: FetcherSettings, events: NodeFetchEvents) {
-    this.#client = client
-    this.#address = address
-    this.#settings = settings
-    this.#events = events
-  }
-
-  ask(asked: readonly Asked[]): void {
-    const { clock, random } = this.#client.runtime
-    // Spread, so that a thousand idle consumers do not all come back in the same moment.
-    const maxWaitMs = Math.round(this.#settings.maxWaitMs * (0.8 + random.float() * 0.2))
-    const id = this.#nextId++
-    this.#open.set(id, { asked, deadlineMs: clock.monotonic() + maxWaitMs + ANSWER_GRACE_MS })
-    this.#stream ??= this.#client.connection(this.#address).openFetch({
-      message: (response) => this.#receive(response),
-      closed: (error) => this.#lose(error),
-    })
-    this.#stream.send({
-      correlationId: id,
-      maxWaitMs,
-      minBytes: this.#settings.minBytes,
-      maxBytes: this.#settings.fetchBytes,
-      partitions: asked.map(({ partition }) => {
-        const info = this.#client.knownTopic(partition.topic)
-        partition.topicId ??= info?.topicId
-        return {
-          topic: partition.topic,
-          topicId: partition.topicId ?? Buffer.alloc(0),
-          partition: partition.partition,
-          leaderEpochPlusOne: (info?.partitions[partition.partition]?.leaderEpoch ?? -1) + 1,
-          offset: partition.fetchOffset,
-          maxBytes: Math.max(1, Math.floor(this.#settings.fetchBytes / asked.length)),
-        }
-      }),
-    })
-    this.#watchAnswers()
-  }
-
-  close(): void {
-    this.#stream?.close()
-    this.#watch?.cancel()
-  }
-
-  #receive(response: FetchResponseMessage): void {
-    const request = this.#open.get(response.correlationId)
-    if (request === undefined) return
-    this.#open.delete(response.correlationId)
-    for (const [index, asked] of request.asked.entries()) {
-      const result = response.partitions[index]
-      if (result === undefined) this.#events.lost(asked, new TidemarkError('UNAVAILABLE', 'the node left a partition out of its answer'))
-      else this.#events.answered(asked, result)
-    }
-    this.#events.done()
-  }
-
-  #lose(error: TidemarkError): void {
-    this.#stream = undefined
-    const lost = [...this.#open.values()]
-    this.#open.clear()
-    const retriable = error.retriable ? error : new TidemarkError(error.code, error.message, { cause: error, retriable: true })
-    for (const request of lost) for (const asked of request.asked) this.#events.lost(asked, retriable)
-    this.#events.done()
-  }
-
-  #watchAnswers(): void {
-    if (this.#watch !== undefined || this.#open.size === 0) return
-    const { clock, timers } = this.#client.runtime
-    const soonestMs = Math.min(...[...this.#open.values()].map(({ deadlineMs }) => deadlineMs))
-    this.#watch = timers.after(Math.max(1, soonestMs - clock.monotonic()), () => {
-      this.#watch = undefined
-      if ([...this.#open.values()].some(({ deadlineMs }) => deadlineMs <= clock.monotonic())) {
-        this.#stream?.close()
-        this.#lose(new TidemarkError('REQUEST_TIMED_OUT', `${this.#address} did not answer in time`))
-      }
-      this.#watchAnswers()
-    })
   }
 }

@@ -7,6 +7,12 @@ export interface FetchedBatch {
   readonly from: number
 }
 
+/** A partition in a request to a node. */
+export interface Asked {
+  readonly partition: PartitionFetch
+  readonly address: string
+}
+
 export class PartitionFetch {
   readonly topic: string
   readonly partition: number
@@ -21,11 +27,14 @@ export class PartitionFetch {
   highWatermark = 0
   readonly buffered: FetchedBatch[] = []
   bufferedBytes = 0
-  isFetching = false
+  /** The question that is under way; the answer to any other is dropped. */
+  asked: Asked | undefined
   isPaused = false
   isWaiting = false
-  /** Grows with every seek: answers to older questions are dropped. */
+  /** Grows with every seek: what the application still holds of before is dropped. */
   generation = 0
+  /** One past the last record the application got since it last chose a position; nothing but a seek goes back behind it. */
+  deliveredOffset = 0
   failureCount = 0
   /** When the application last got something, or there was nothing to get; monotonic. */
   progressMs: number
@@ -49,6 +58,7 @@ export class PartitionFetch {
     this.bufferedBytes = 0
     this.fetchOffset = offset
     this.position = offset
+    this.asked = undefined
     this.generation++
     this.failureCount = 0
     this.progressMs = nowMs

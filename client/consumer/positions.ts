@@ -3,6 +3,7 @@ import { fromErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { type ListOffsetsPartition, OffsetPosition, type PartitionOffset } from '../../protocol/gen/tidemark/v1/log.ts'
 import type { TopicPartition } from '../../protocol/ids.ts'
+import { leaderAddress } from '../topic-metadata.ts'
 import type { ClusterClient, TopicInfo } from '../cluster-client.ts'
 import { untilAborted, withRetries } from '../retry.ts'
 import type { StartPosition } from '../types.ts'
@@ -53,13 +54,13 @@ async function askOnce(
 ): Promise<TidemarkError | undefined> {
   const infos = new Map<string, TopicInfo>()
   for (const { topic } of partitions) if (!infos.has(topic)) infos.set(topic, await client.topic(topic, { signal }))
-  const byNode = Map.groupBy(partitions, ({ topic, partition }) => infos.get(topic)?.partitions[partition]?.address ?? '')
+  const leaderless = partitions.find(({ topic, partition }) => infos.get(topic)?.partitions[partition]?.address === undefined)
+  if (leaderless !== undefined) client.forget(leaderless.topic)
+  const byNode = Map.groupBy(partitions, ({ topic, partition }) => leaderAddress(infos.get(topic) as TopicInfo, partition))
   const refusals = await Promise.all(
     [...byNode].map(async ([address, group]) => {
-      // Nobody leads them, or they do not exist: any node says which.
-      const node = address || (client.bootstrap[0] as string)
       try {
-        return await askNode(client, node, group, target, found, signal)
+        return await askNode(client, address, group, target, found, signal)
       } catch (error) {
         for (const { topic } of group) client.forget(topic)
         throw error

@@ -154,16 +154,45 @@ export class Delivery {
   #senderOf(address: string): Sender {
     let sender = this.#senders.get(address)
     if (sender === undefined) {
+      this.#closeIdle()
       const { acks, requestTimeoutMs } = this.#settings
       const events = {
         acknowledged: (sent: SentBatch, baseOffset: number, appendTimeMs: number) => this.#acknowledged(sent, baseOffset, appendTimeMs),
         refused: (sent: SentBatch, error: TidemarkError) => this.#failed(sent, error, !provesNothingWritten(error)),
         lost: (sent: SentBatch, error: TidemarkError) => this.#failed(sent, error, true),
+        silent: (sent: readonly SentBatch[]) => this.#lookForLeaders(address, sent),
       }
       sender = new Sender({ client: this.#client, address, acks, requestTimeoutMs, events })
       this.#senders.set(address, sender)
     }
     return sender
+  }
+
+  /** Leaves a node that does not answer, if another one leads by now what it was sent. */
+  #lookForLeaders(address: string, sent: readonly SentBatch[]): void {
+    const topics = new Set(sent.map(({ queue }) => queue.topic))
+    Promise.all([...topics].map((topic) => this.#client.refresh(topic))).then(
+      () => {
+        const hasMoved = sent.some(({ queue, batch }) => {
+          const leader = this.#client.knownTopic(queue.topic)?.partitions[queue.partition]?.address
+          return leader !== undefined && leader !== address && queue.inFlight.includes(batch)
+        })
+        if (!hasMoved || this.#isClosed) return
+        this.#senders.get(address)?.abandon(new TidemarkError('UNAVAILABLE', `${address} does not answer, and another node leads`))
+      },
+      // Nobody knows better: the request ends when its time is over.
+      () => {},
+    )
+  }
+
+  /** Nodes that were sent nothing for long lead nothing of ours. */
+  #closeIdle(): void {
+    const nowMs = this.#client.runtime.clock.monotonic()
+    for (const [address, sender] of this.#senders) {
+      if (!sender.isIdle(nowMs)) continue
+      sender.close()
+      this.#senders.delete(address)
+    }
   }
 
   #acknowledged({ queue, batch }: SentBatch, baseOffset: number, appendTimeMs: number): void {
@@ -182,6 +211,8 @@ export class Delivery {
     batch.lastError = error
     if (mayBeWritten) batch.mayBeWritten = true
     queue.isRecovering = true
+    // The topic that has this name now knows nothing of the producer.
+    if (error.code === 'UNKNOWN_TOPIC_ID' && batch.identity !== undefined) batch.identity.isKnown = false
     if (this.#isRetriable(queue, batch, error)) {
       queue.putBack(batch)
       queue.retryAfterMs = Math.max(queue.retryAfterMs, error.retryAfterMs ?? 0)

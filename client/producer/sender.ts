@@ -10,7 +10,7 @@ import { Acks as WireAcks } from '../../protocol/gen/tidemark/v1/log.ts'
 import type { ProduceRequestMessage, ProduceResponseMessage } from '../../protocol/log-codec.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { ClusterClient } from '../cluster-client.ts'
-import type { MessageStream } from '../transport.ts'
+import { type MessageStream, STREAM_IDLE_MS } from '../transport.ts'
 import type { Acks } from '../types.ts'
 import type { OutBatch, PartitionQueue } from './partition-queue.ts'
 
@@ -28,17 +28,21 @@ export interface SenderEvents {
   refused(sent: SentBatch, error: TidemarkError): void
   /** Nothing more will be heard of the batch; it may have been written. */
   lost(sent: SentBatch, error: TidemarkError): void
+  /** The node has not answered for a while: perhaps another one leads by now. Told again and again while it lasts. */
+  silent(sent: readonly SentBatch[]): void
 }
 
 interface Request {
   readonly sent: readonly SentBatch[]
-  readonly deadlineMs: number
+  readonly sentMs: number
 }
 
 const WIRE_ACKS: Readonly<Record<Acks, WireAcks>> = { all: WireAcks.ALL, leader: WireAcks.LEADER, none: WireAcks.NONE }
 
 /** Added to the node's own time-out before an unanswered request counts as lost. */
 const ANSWER_GRACE_MS = 5000
+/** After so long without an answer the metadata is looked at. */
+const SILENCE_MS = 5000
 
 export class Sender {
   readonly #client: ClusterClient
@@ -49,6 +53,7 @@ export class Sender {
   readonly #open = new Map<number, Request>()
   #stream: MessageStream<ProduceRequestMessage> | undefined
   #nextId = 1
+  #usedMs = 0
   #watch: Timer | undefined
 
   constructor(parts: {
@@ -68,8 +73,8 @@ export class Sender {
   /** Sends one batch of each of several partitions. */
   send(sent: readonly SentBatch[]): void {
     const id = this.#nextId++
-    const { clock } = this.#client.runtime
-    this.#open.set(id, { sent, deadlineMs: clock.monotonic() + this.#requestTimeoutMs + ANSWER_GRACE_MS })
+    this.#usedMs = this.#client.runtime.clock.monotonic()
+    this.#open.set(id, { sent, sentMs: this.#usedMs })
     this.#stream ??= this.#client.connection(this.#address).openProduce({
       message: (response) => this.#receive(response),
       closed: (error) => this.#lose(error),
@@ -87,6 +92,17 @@ export class Sender {
       })),
     })
     this.#watchAnswers()
+  }
+
+  /** True when no answer is awaited and nothing was sent for a while. */
+  isIdle(nowMs: number): boolean {
+    return this.#open.size === 0 && nowMs - this.#usedMs > STREAM_IDLE_MS
+  }
+
+  /** Awaits no answer any more: everything unanswered is lost. */
+  abandon(error: TidemarkError): void {
+    this.#stream?.close()
+    this.#lose(error)
   }
 
   close(): void {
@@ -117,20 +133,25 @@ export class Sender {
     for (const request of lost) for (const sent of request.sent) this.#events.lost(sent, retriable)
   }
 
-  /** One timer for all requests: they time out in the order they were sent. */
+  /** One timer for all requests: the oldest of them was sent first. */
   #watchAnswers(): void {
     if (this.#watch !== undefined) return
-    const [oldest] = this.#open.values()
-    if (oldest === undefined) return
+    const oldestMs = this.#oldestMs()
+    if (oldestMs === undefined) return
     const { clock, timers } = this.#client.runtime
-    this.#watch = timers.after(Math.max(1, oldest.deadlineMs - clock.monotonic()), () => {
+    const longestMs = this.#requestTimeoutMs + ANSWER_GRACE_MS
+    const ageMs = clock.monotonic() - oldestMs
+    this.#watch = timers.after(Math.max(1, ageMs < SILENCE_MS ? SILENCE_MS - ageMs : Math.min(SILENCE_MS, longestMs - ageMs)), () => {
       this.#watch = undefined
-      const [first] = this.#open.values()
-      if (first !== undefined && first.deadlineMs <= clock.monotonic()) {
-        this.#stream?.close()
-        this.#lose(new TidemarkError('REQUEST_TIMED_OUT', `${this.#address} did not answer in time`))
-      }
+      const silentMs = clock.monotonic() - (this.#oldestMs() ?? clock.monotonic())
+      if (silentMs >= longestMs) this.abandon(new TidemarkError('REQUEST_TIMED_OUT', `${this.#address} did not answer in time`))
+      else if (silentMs >= SILENCE_MS) this.#events.silent([...this.#open.values()].flatMap(({ sent }) => sent))
       this.#watchAnswers()
     })
+  }
+
+  #oldestMs(): number | undefined {
+    const [oldest] = this.#open.values()
+    return oldest?.sentMs
   }
 }

@@ -38,6 +38,7 @@ export function unaryHandlers(
 function handlerOf(broker: FakeState, node: number, name: string, handler: Handler | undefined): grpc.UntypedServiceImplementation[string] {
   return (call: grpc.ServerUnaryCall<unknown, unknown>, callback: grpc.sendUnaryData<unknown>) => {
     broker.calls.push(name)
+    if (broker.hung.has(node)) return
     try {
       const refused = broker.refuseCall?.(name, node)
       if (refused !== undefined) throw refused

@@ -8,7 +8,8 @@
  * - `refuse`: answer for one batch or one partition of a fetch with an error, nothing written;
  * - `produceFault`: for a whole request: lose the connection before or after writing, never answer, or answer late;
  * - `cut`: drop every connection of a node now;
- * - `moveLeader`, `forgetProducers`, `recreateTopic`, `deleteRecords`.
+ * - `setDown`, `hung`: a node that is gone, or answers nothing;
+ * - `moveLeader`, `forgetProducers`, `deleteRecords`.
  */
 import { once } from 'node:events'
 import net from 'node:net'
@@ -57,6 +58,8 @@ export interface FetchAttempt {
   readonly offset: number
   readonly maxBytes: number
   readonly maxWaitMs: number
+  /** -1: the client did not say. */
+  readonly leaderEpoch: number
 }
 
 /**
@@ -74,6 +77,8 @@ interface Node {
   readonly server: grpc.Server
   readonly listener: net.Server
   readonly sockets: Set<net.Socket>
+  /** Refuses connections, as a host whose process is gone. */
+  isDown: boolean
 }
 
 type ProduceCall = grpc.ServerDuplexStream<ProduceRequestMessage, ProduceResponseMessage>
@@ -108,6 +113,13 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     for (const one of this.nodes) if (node === undefined || one.id === node) for (const socket of one.sockets) socket.destroy()
   }
 
+  setDown(node: number, isDown: boolean): void {
+    const found = this.nodes[node]
+    if (found === undefined) throw new Error(`the test has no node ${node}`)
+    found.isDown = isDown
+    if (isDown) this.cut(node)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const timer of this.#timers) clearTimeout(timer)
     for (const { server, listener } of this.nodes) {
@@ -129,6 +141,10 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
     const sockets = new Set<net.Socket>()
     const listener = net.createServer((socket) => {
+      if (this.nodes[id]?.isDown === true) {
+        socket.destroy()
+        return
+      }
       sockets.add(socket)
       socket.on('error', () => {})
       socket.on('close', () => sockets.delete(socket))
@@ -136,7 +152,7 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     })
     listener.listen(0, '127.0.0.1')
     await once(listener, 'listening')
-    this.nodes.push({ id, server, listener, sockets })
+    this.nodes.push({ id, server, listener, sockets, isDown: false })
   }
 
   #produceStream(node: number, call: ProduceCall): void {
@@ -145,6 +161,7 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     call.on('data', (request: ProduceRequestMessage) => {
       const attempts = request.partitions.map((entry) => attemptOf(node, entry))
       this.produced.push(...attempts)
+      if (this.hung.has(node)) return
       const fault = this.produceFault?.(attempts)
       if (fault !== undefined && 'drop' in fault) {
         if (fault.drop === 'after') this.#appendAll(node, request)
@@ -185,7 +202,7 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
   }
 
   #append(node: number, entry: PartitionProduceMessage): number {
-    const partition = this.#led(node, entry.topic, entry.topicId, entry.partition)
+    const partition = this.#led(node, entry)
     const { batch } = entry
     const { maxMessageBytes, appendTimeMs } = this.topic(entry.topic)
     if (batch.length > maxMessageBytes) throw new TidemarkError('RECORD_TOO_LARGE')
@@ -208,9 +225,9 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     call.on('error', () => {})
     call.on('end', () => call.end())
     call.on('data', (request: FetchRequestMessage) => {
-      for (const { topic, partition, offset, maxBytes } of request.partitions)
-        this.fetched.push({ node, topic, partition, offset, maxBytes, maxWaitMs: request.maxWaitMs })
+      for (const one of request.partitions) this.fetched.push(fetchAttemptOf(node, request.maxWaitMs, one))
       const attempt = (isLast: boolean): boolean => {
+        if (this.hung.has(node)) return false
         const partitions = this.#read(node, request)
         const isReady = partitions.some(({ error, batches }) => error !== undefined || batches.length > 0)
         if (!isReady && !isLast) return false
@@ -261,9 +278,9 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
       const { topic, partition, offset, maxBytes } = wanted
       const empty = { topic, partition, error: undefined, highWatermark: 0, logStartOffset: 0, batches: [] }
       try {
-        const refused = this.refuseFetch?.({ node, topic, partition, offset, maxBytes, maxWaitMs: request.maxWaitMs })
+        const refused = this.refuseFetch?.(fetchAttemptOf(node, request.maxWaitMs, wanted))
         if (refused !== undefined) throw refused
-        const log = this.#led(node, topic, wanted.topicId, partition)
+        const log = this.#led(node, wanted)
         if (offset < log.logStart || offset > log.end) throw new TidemarkError('OFFSET_OUT_OF_RANGE', `offset ${offset} is gone`)
         const batches: Buffer[] = []
         let ownBytes = maxBytes === 0 ? Number.POSITIVE_INFINITY : maxBytes
@@ -282,16 +299,26 @@ export class FakeBroker extends FakeState implements AsyncDisposable {
     })
   }
 
-  /** The partition, if this node leads it and the topic is the one that is meant. */
-  #led(node: number, name: string, topicId: Buffer, number: number): FakePartition {
-    const topic = this.topics.get(name)
+  /** The partition, if this node leads it in the epoch that is meant, and the topic is the one that is meant. */
+  #led(node: number, asked: PartitionAsked): FakePartition {
+    const topic = this.topics.get(asked.topic)
     if (topic === undefined) throw new TidemarkError('UNKNOWN_TOPIC')
-    if (topicId.length > 0 && !topicId.equals(topic.topicId)) throw new TidemarkError('UNKNOWN_TOPIC_ID')
-    const partition = topic.partitions[number]
+    if (asked.topicId.length > 0 && !asked.topicId.equals(topic.topicId)) throw new TidemarkError('UNKNOWN_TOPIC_ID')
+    const partition = topic.partitions[asked.partition]
     if (partition === undefined) throw new TidemarkError('UNKNOWN_PARTITION')
     if (partition.leader !== node) throw this.notLeader(partition)
+    const epoch = asked.leaderEpochPlusOne - 1
+    if (epoch >= 0 && epoch < partition.leaderEpoch) throw new TidemarkError('FENCED_LEADER_EPOCH')
+    if (epoch > partition.leaderEpoch) throw new TidemarkError('UNKNOWN_LEADER_EPOCH')
     return partition
   }
+}
+
+type PartitionAsked = Pick<PartitionProduceMessage, 'topic' | 'topicId' | 'partition' | 'leaderEpochPlusOne'>
+
+function fetchAttemptOf(node: number, maxWaitMs: number, asked: FetchRequestMessage['partitions'][number]): FetchAttempt {
+  const { topic, partition, offset, maxBytes, leaderEpochPlusOne } = asked
+  return { node, topic, partition, offset, maxBytes, maxWaitMs, leaderEpoch: leaderEpochPlusOne - 1 }
 }
 
 function attemptOf(node: number, entry: PartitionProduceMessage): ProduceAttempt {

@@ -28,6 +28,8 @@ export abstract class FakeState {
   /** Names of the unary calls that arrived, in order. */
   readonly calls: string[] = []
   refuseCall: ((name: string, node: number) => TidemarkError | undefined) | undefined
+  /** Nodes that take connections and requests and answer nothing, as a process that is stuck. */
+  readonly hung = new Set<number>()
   nextProducerId = 100
   metadataVersion = 1
   #topicCount = 0
@@ -112,6 +114,7 @@ export abstract class FakeState {
   }
 
   notLeader(partition: FakePartition): TidemarkError {
+    if (partition.leader < 0) return new TidemarkError('LEADER_NOT_AVAILABLE')
     const [host = '', port = ''] = (this.addresses[partition.leader] ?? '').split(':')
     const leader = { nodeId: partition.leader, leaderEpoch: partition.leaderEpoch, host, port: Number(port) }
     return new TidemarkError('NOT_LEADER', undefined, { leader: port === '' ? undefined : leader })

@@ -109,7 +109,7 @@ describe('a batch that is refused', () => {
     'with %s may be written all the same',
     async (code) => {
       broker.produceFault = () => ({ lie: new TidemarkError(code) })
-      const error = await failureOf(tm.producer({ deliveryTimeout: '500ms' }).send('t', { value: 'x' }))
+      const error = await failureOf(tm.producer({ deliveryTimeout: '10s' }).send('t', { value: 'x' }))
       expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
       expect(await broker.values('t')).toEqual(['x'])
     },
@@ -137,23 +137,23 @@ describe('a batch that is refused', () => {
 describe('a record that is not acknowledged in time', () => {
   it('is indeterminate when a request may have carried it, also while no answer comes at all', async () => {
     broker.produceFault = () => ({ hang: 'after' })
-    const error = await failureOf(tm.producer({ deliveryTimeout: '1s' }).send('t', { value: 'x' }))
+    const error = await failureOf(tm.producer({ deliveryTimeout: '10s' }).send('t', { value: 'x' }))
     expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
     expect(await broker.values('t')).toEqual(['x'])
   })
 
   it('ends at its deadline, not when the request that carries it does', async () => {
     broker.produceFault = () => ({ hang: 'after' })
-    const producer = tm.producer({ deliveryTimeout: '2s', requestTimeout: '60s' })
+    const producer = tm.producer({ deliveryTimeout: '10s', requestTimeout: '60s' })
     const startedMs = performance.now()
     expect(await failureOf(producer.send('t', { value: 'x' }))).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'indeterminate' })
     const tookMs = (performance.now() - startedMs) * 20
-    expect(tookMs).toBeGreaterThanOrEqual(2000)
-    expect(tookMs).toBeLessThan(20_000)
+    expect(tookMs).toBeGreaterThanOrEqual(10_000)
+    expect(tookMs).toBeLessThan(50_000)
   })
 
   it('ends at its deadline also when it waits, with a sequence, behind one that hangs', async () => {
-    const producer = tm.producer({ deliveryTimeout: '2s', requestTimeout: '60s', batchBytes: 100 })
+    const producer = tm.producer({ deliveryTimeout: '10s', requestTimeout: '60s', batchBytes: 100 })
     await producer.send('t', { value: 'known' })
     broker.produceFault = ([attempt]) => (attempt?.baseSequence === 1 ? { hang: 'before' } : undefined)
     const startedMs = performance.now()
@@ -166,13 +166,13 @@ describe('a record that is not acknowledged in time', () => {
       { code: 'DELIVERY_TIMED_OUT', outcome: 'failed' },
       { code: 'DELIVERY_TIMED_OUT', outcome: 'failed' },
     ])
-    expect((performance.now() - startedMs) * 20).toBeLessThan(20_000)
+    expect((performance.now() - startedMs) * 20).toBeLessThan(50_000)
     expect(await broker.values('t')).toEqual(['known'])
   })
 
   it('has failed when it was never sent', async () => {
     broker.produceFault = () => ({ hang: 'after' })
-    const producer = tm.producer({ deliveryTimeout: '1s', batchBytes: 100 })
+    const producer = tm.producer({ deliveryTimeout: '10s', batchBytes: 100 })
     const sends = numbers(5).map((value) => producer.send('t', { value: value.repeat(50) }))
     const outcomes = await Promise.all(sends.map(async (sent) => (await failureOf(sent)).outcome))
     expect(outcomes).toEqual(['indeterminate', 'failed', 'failed', 'failed', 'failed'])
@@ -180,24 +180,32 @@ describe('a record that is not acknowledged in time', () => {
 
   it('has failed when the node kept saying that it did not take it, and the error tells why', async () => {
     broker.refuse = () => new TidemarkError('NOT_ENOUGH_REPLICAS', 'only one replica is there')
-    const error = await failureOf(tm.producer({ deliveryTimeout: '1s' }).send('t', { value: 'x' }))
+    const error = await failureOf(tm.producer({ deliveryTimeout: '10s' }).send('t', { value: 'x' }))
     expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'failed' })
     expect(error.message).toContain('only one replica is there')
   })
 
   it('leaves the partition usable, under another producer id', async () => {
     broker.produceFault = () => ({ hang: 'after' })
-    const producer = tm.producer({ deliveryTimeout: '1s', requestTimeout: '1s' })
-    await failureOf(producer.send('t', { value: 'a' }))
+    const producer = tm.producer({ deliveryTimeout: '10s', requestTimeout: '20s' })
+    expect(await failureOf(producer.send('t', { value: 'a' }))).toMatchObject({ outcome: 'indeterminate' })
     broker.produceFault = undefined
     await tm.producer({ deliveryTimeout: '2m' }).send('t', { value: 'other' })
-    for (let isSent = false; !isSent; )
-      isSent = await producer.send('t', { value: 'b' }).then(
+    // The request that hangs holds the partition until its own time is over.
+    let value = ''
+    for (let n = 0, isSent = false; !isSent; n++) {
+      value = `b${n}`
+      isSent = await producer.send('t', { value }).then(
         () => true,
         () => false,
       )
-    expect(await broker.values('t')).toEqual(['a', 'other', 'b'])
+    }
+    const values = await broker.values('t')
+    expect(values.slice(0, 2)).toEqual(['a', 'other'])
+    expect(values.filter((one) => one === value)).toHaveLength(1)
+    const ids = new Set(broker.produced.map(({ producerId }) => producerId))
     expect(broker.produced.at(-1)?.baseSequence).toBe(0)
+    expect(ids.size).toBeGreaterThanOrEqual(3)
   })
 })
 

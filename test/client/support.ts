@@ -3,6 +3,7 @@ import { ClusterClient } from '../../client/cluster-client.ts'
 import { Tidemark } from '../../client/connect.ts'
 import { createGrpcTransport } from '../../client/grpc-transport.ts'
 import type { RetryRuntime } from '../../client/retry.ts'
+import type { Transport } from '../../client/transport.ts'
 import { BatchBuilder } from '../../protocol/batch-builder.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
@@ -22,13 +23,29 @@ export function fastRuntime(speed: number): RetryRuntime {
   }
 }
 
+/** The real transport, whose calls time out in the time of the client. */
+function fastTransport(speed: number): Transport {
+  const real = createGrpcTransport(nodeClock)
+  return {
+    connection(address) {
+      const connection = real.connection(address)
+      return {
+        call: (name, request, options) => connection.call(name, request, { ...options, timeoutMs: options.timeoutMs / speed }),
+        openProduce: (events) => connection.openProduce(events),
+        openFetch: (events) => connection.openFetch(events),
+      }
+    },
+    close: () => real.close(),
+  }
+}
+
 export function clientOf(broker: FakeBroker, options: { readonly speed?: number; readonly requestTimeoutMs?: number } = {}): Tidemark {
   return new Tidemark(
     new ClusterClient({
       runtime: fastRuntime(options.speed ?? 1),
-      transport: createGrpcTransport(nodeClock),
+      transport: fastTransport(options.speed ?? 1),
       bootstrap: broker.addresses,
-      requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
+      requestTimeoutMs: options.requestTimeoutMs ?? 120_000,
     }),
   )
 }

@@ -1,0 +1,29 @@
+/** The options of a consumer, parsed and checked once. */
+import { TidemarkError } from '../../protocol/errors.ts'
+import { parseDuration, parseSize } from '../../protocol/units.ts'
+import type { ConsumerOptions } from '../types.ts'
+import type { FetchSettings } from './node-fetch.ts'
+
+export interface ConsumerSettings extends FetchSettings {
+  /** Infinite: never. */
+  readonly stallTimeoutMs: number
+  readonly checkCrc: boolean
+  readonly onOutOfRange: 'error' | 'earliest' | 'latest'
+}
+
+/** Throws `USAGE`. */
+export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
+  if (options?.start === undefined) throw new TidemarkError('USAGE', 'a consumer needs `start`: where to begin is never guessed')
+  const bad = options.partitions?.find((partition) => !Number.isInteger(partition) || partition < 0)
+  if (bad !== undefined) throw new TidemarkError('USAGE', `${bad} is not a partition`)
+  const { stallTimeout } = options
+  return {
+    prefetchBytes: parseSize(options.prefetchBytes ?? '16MiB', 'prefetchBytes'),
+    fetchBytes: parseSize(options.fetchBytes ?? '8MiB', 'fetchBytes'),
+    maxWaitMs: parseDuration(options.maxWait ?? '60s', 'maxWait'),
+    minBytes: parseSize(options.minBytes ?? 1, 'minBytes'),
+    stallTimeoutMs: stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(stallTimeout ?? '5m', 'stallTimeout'),
+    checkCrc: options.checkCrc ?? true,
+    onOutOfRange: options.onOutOfRange ?? 'error',
+  }
+}
