@@ -3,7 +3,8 @@ import { type Outcome, TidemarkError } from '../protocol/errors.ts'
 import type { Clock, Random, Timers } from '../runtime/runtime.ts'
 
 export const BACKOFF_FIRST_MS = 50
-export const BACKOFF_MAX_MS = 2000
+/** Half a second: a partition whose leader is gone has another within seconds, and each of them counts. */
+export const BACKOFF_MAX_MS = 500
 
 /** What retrying needs of the outside world. */
 export type RetryRuntime = { readonly clock: Clock; readonly timers: Timers; readonly random: Random }

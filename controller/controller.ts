@@ -83,6 +83,8 @@ export class Controller {
   #last: Promise<unknown> = Promise.resolve()
   /** Requests decided or waiting. */
   #requestCount = 0
+  /** Who led the quorum before this node; -1: not known. */
+  #lastLeaderId = -1
   readonly #sessions: NodeSessions
   readonly #duties = new DutyRounds()
   readonly #watch: Timer
@@ -102,8 +104,9 @@ export class Controller {
         load: (snapshot) => view.load(snapshot),
         takeSnapshot: () => view.takeSnapshot(),
       }),
-      log.onLeadership(({ isActive }) => {
+      log.onLeadership(({ isActive, leaderId }) => {
         if (isActive) this.#becomeActive()
+        else if (leaderId >= 0) this.#lastLeaderId = leaderId
       }),
       view.subscribe((image, delta) => {
         this.#noteRetired(image, delta.changedNodes)
@@ -248,7 +251,7 @@ export class Controller {
   }
 
   #becomeActive(): void {
-    this.#sessions.restart(this.image)
+    this.#sessions.restart(this.image, this.#lastLeaderId)
     this.#duties.restart(this.image)
     // Should it be deposed meanwhile, the next one names the cluster.
     this.bootstrap().catch(() => {})

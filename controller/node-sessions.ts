@@ -20,10 +20,16 @@ export class NodeSessions {
     this.#timeoutMs = timeoutMs
   }
 
-  /** A new active controller has heard of nobody yet: everyone gets a whole session. */
-  restart(image: MetadataImage): void {
+  /**
+   * A new active controller has heard of nobody yet: everyone gets a whole session, but for the one that led before, half of one. It was silent
+   * when the others elected, or has handed over and will be heard at once.
+   */
+  restart(image: MetadataImage, lastLeaderId: number): void {
     this.#sessions.clear()
-    for (const { nodeId, nodeEpoch } of image.nodes.values()) this.heard(nodeId, nodeEpoch, 0)
+    for (const { nodeId, nodeEpoch } of image.nodes.values()) {
+      const creditMs = nodeId === lastLeaderId ? this.#timeoutMs / 2 : 0
+      this.#sessions.set(nodeId, { nodeEpoch, heardAtMs: this.#clock.monotonic() - creditMs, metadataVersion: 0 })
+    }
   }
 
   heard(nodeId: number, nodeEpoch: number, metadataVersion: number): void {
