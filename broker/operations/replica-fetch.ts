@@ -42,6 +42,8 @@ class ReplicaFetch {
   readonly #done: (response: ReplicaFetchResponse) => void
   readonly #maxBytes: number
   readonly #wake = (): void => this.#look()
+  /** Whose word is not taken gets no records either. */
+  readonly #refused = new Map<ReplicaFetchPartition, TidemarkError>()
   #places: Partition[] = []
   #timer: Timer | undefined
   #isReading = false
@@ -64,8 +66,11 @@ class ReplicaFetch {
       this.#answer({ error: toErrorDetail(TidemarkError.from(error)), partitions: [] })
       return
     }
-    const failures = this.#request.partitions.flatMap((entry) => this.#noteProgress(entry) ?? [])
-    if (this.#maxBytes === 0 || failures.length > 0 || this.#request.maxWaitMs === 0) this.#isDue = true
+    for (const entry of this.#request.partitions) {
+      const failure = this.#noteProgress(entry)
+      if (failure !== undefined) this.#refused.set(entry, failure)
+    }
+    if (this.#maxBytes === 0 || this.#request.maxWaitMs === 0) this.#isDue = true
     this.#look()
     if (this.#isOver || this.#isReading) return
     this.#park()
@@ -154,6 +159,8 @@ class ReplicaFetch {
       const partition = this.#partitionOf(entry)
       const { log } = partition
       logStartOffset = log.logStartOffset
+      const refused = this.#refused.get(entry)
+      if (refused !== undefined) throw refused
       const known = { ...result, highWatermark: partition.highWatermark, logStartOffset }
       const diverging = divergenceOf(partition, entry)
       if (diverging !== undefined) return { ...known, diverging }

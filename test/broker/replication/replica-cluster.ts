@@ -26,7 +26,6 @@ import { MemoryNetwork } from './memory-network.ts'
 import { chanceOf, VirtualTime } from './virtual-time.ts'
 
 export const TOPIC = 'orders'
-const REPLICA_LAG_MAX_MS = 700
 const PRODUCE_TIMEOUT_MS = 3000
 
 /** What takes a disk time, at most so many milliseconds. */
@@ -75,6 +74,8 @@ export class ReplicaCluster {
   /** What nodes said that needs a person. */
   readonly errors: string[] = []
   image: MetadataImage = EMPTY_IMAGE
+  /** Of nodes that start from now on. */
+  replicaLagMaxMs = 700
   readonly #batches: MetadataBatch[] = []
   #valueCount = 0
   /** Chance that an answer of the controller is lost, and that a request is. */
@@ -110,6 +111,11 @@ export class ReplicaCluster {
     this.#commit(records)
     this.deliverAll()
     await this.time.advance(200)
+  }
+
+  /** Of none of the nodes. */
+  get runtime(): Runtime {
+    return this.#runtimeOf(new Node(0, new MemoryFiles()))
   }
 
   get state(): PartitionMetadata {
@@ -149,7 +155,7 @@ export class ReplicaCluster {
         view,
         controller: { ask: ((_call: string, request: AlterPartitionsRequest) => this.#alter(node, running, request)) as never },
         channel: this.network.channelOf(nodeId),
-        replicaLagMaxMs: REPLICA_LAG_MAX_MS,
+        replicaLagMaxMs: this.replicaLagMaxMs,
         partitions: () => running.registry,
         waiting: () => {},
       }),
