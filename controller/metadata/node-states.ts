@@ -38,13 +38,7 @@ export function unfenceNode(image: MetadataImage, node: NodeMetadata): MetadataR
 export function retireNode(image: MetadataImage, node: NodeMetadata): MetadataRecord[] {
   const state = { fenced: false, shuttingDown: true }
   const states = nodeStates(image, new Map([[node.nodeId, state]]))
-  return [
-    stateRecord(node, state),
-    ...changeEach(image, states, ({ isr }) => {
-      const others = without(isr, [node.nodeId])
-      return isr.includes(node.nodeId) && others.some(states.mayLead) ? { isr: others } : undefined
-    }),
-  ]
+  return [stateRecord(node, state), ...changeEach(image, states, ({ isr }) => (isr.includes(node.nodeId) ? {} : undefined))]
 }
 
 /** What a registration changes besides the node itself: whatever the node was before, it is not that any more. */

@@ -75,6 +75,7 @@ export function changePartition(
 ): MetadataRecord | undefined {
   const before = topic.partitions[partition] as PartitionMetadata
   const draft = new PartitionDraft(topic, before, wanted)
+  draft.releaseRetiring(nodes)
   draft.finishReassignment(nodes)
   draft.chooseEligible(wanted.forgetEligible ?? false)
   draft.elect(wanted.election ?? 'keep', nodes)
@@ -102,6 +103,11 @@ class PartitionDraft {
     this.#adding = wanted.addingReplicas ?? before.addingReplicas
     this.#removing = wanted.removingReplicas ?? before.removingReplicas
     this.#leader = before.leader
+  }
+
+  /** Who is about to stop stays in sync only while nobody else could lead. */
+  releaseRetiring({ mayLead }: NodeStates): void {
+    if (this.#isr.some(mayLead)) this.#isr = this.#isr.filter(mayLead)
   }
 
   /** Once all that come are in sync, those that go are let go: in one step, never below the minimum. */

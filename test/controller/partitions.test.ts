@@ -1,12 +1,10 @@
 /** Who is in sync and who leads, through everything that happens to nodes. The ids K… and the rule numbers are those of the design. */
-import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { alterPartitions } from '../../controller/metadata/alter-partitions.ts'
 import type { MetadataImage, NodeMetadata, PartitionMetadata, TopicMetadata } from '../../controller/metadata/image.ts'
 import { fenceNodes, retireNode, unfenceNode } from '../../controller/metadata/node-states.ts'
-import { heartbeat, registerNode } from '../../controller/metadata/nodes.ts'
-import { changePartition, minIsrOf, nodeStates } from '../../controller/metadata/partition-change.ts'
-import { imageFromSnapshot, imageToSnapshot } from '../../controller/metadata/snapshot.ts'
+import { registerNode } from '../../controller/metadata/nodes.ts'
+import { changePartition, nodeStates } from '../../controller/metadata/partition-change.ts'
 import { createTopics } from '../../controller/metadata/topics.ts'
 import type { AlterPartitionResult } from '../../protocol/gen/tidemark/v1/controller.ts'
 import { clusterOf, commit, createContext, createRequest, idOf, requestOf } from './fixtures.ts'
@@ -221,93 +219,4 @@ describe('a node that comes back', () => {
     const { leader, isr, leaderEpoch } = partitionOf(unfence(registered, 1))
     expect({ leader, isr, leaderEpoch }).toEqual({ leader: 1, isr: [1], leaderEpoch: 2 })
   })
-})
-
-describe('whatever happens to three nodes', () => {
-  const nodeId = fc.integer({ min: 1, max: 3 })
-  const step = fc.oneof(
-    fc.record({ what: fc.constant('fence' as const), nodeId }),
-    fc.record({ what: fc.constant('beat' as const), nodeId, isCurrent: fc.boolean(), wantFence: fc.boolean(), wantShutdown: fc.boolean() }),
-    fc.record({ what: fc.constant('restart' as const), nodeId, disk: fc.integer({ min: 0, max: 3 }), isClean: fc.boolean() }),
-    fc.record({ what: fc.constant('alter' as const), isr: fc.subarray([1, 2, 3], { minLength: 1 }) }),
-    fc.record({ what: fc.constant('unclean' as const) }),
-  )
-
-  it('keeps leader, ISR and ELR in order, and every epoch going up', () => {
-    fc.assert(
-      fc.property(
-        fc.constantFrom('1', '2', '3'),
-        fc.constantFrom('fsync', 'replicated'),
-        fc.array(step, { maxLength: 40 }),
-        (minIsr, durability, steps) => {
-          let image = threeReplicas({ 'min.insync.replicas': minIsr, durability })
-          for (const one of steps) {
-            const before = partitionOf(image)
-            image = tryStep(image, one)
-            checkOrder(image, before)
-          }
-          // A snapshot says the same.
-          expect(imageToSnapshot(imageFromSnapshot(imageToSnapshot(image)))).toEqual(imageToSnapshot(image))
-          // Once all are back for good, somebody leads who may.
-          for (const id of [1, 2, 3]) image = unfence(image, id)
-          expect(partitionOf(image).leader).toBeGreaterThan(0)
-        },
-      ),
-      { numRuns: 500 },
-    )
-  })
-
-  function tryStep(image: MetadataImage, one: typeof step extends fc.Arbitrary<infer Step> ? Step : never): MetadataImage {
-    try {
-      switch (one.what) {
-        case 'fence':
-          return fence(image, one.nodeId)
-        case 'beat': {
-          const { nodeEpoch } = nodeOf(image, one.nodeId)
-          const metadataVersion = one.isCurrent ? image.version : nodeEpoch - 1
-          return commit(
-            image,
-            heartbeat(image, {
-              clusterId: '',
-              nodeId: one.nodeId,
-              nodeEpoch,
-              metadataVersion,
-              wantFence: one.wantFence,
-              wantShutdown: one.wantShutdown,
-            }),
-          )
-        }
-        case 'restart':
-          return restart(image, one.nodeId, {
-            directoryId: idOf(2000 + one.nodeId + 10 * one.disk),
-            cleanShutdownEpoch: one.isClean ? nodeOf(image, one.nodeId).nodeEpoch : 0,
-          })
-        case 'alter':
-          return partitionOf(image).leader < 0 ? image : alter(image, one.isr).image
-        case 'unclean': {
-          const record = changePartition(ordersOf(image), 0, { election: 'unclean' }, nodeStates(image))
-          return record === undefined ? image : commit(image, { records: [record] })
-        }
-      }
-    } catch (error) {
-      expect(error).toMatchObject({ code: expect.stringMatching(/DATA_DIR_INVALID|FENCED_NODE_EPOCH/) })
-      return image
-    }
-  }
-
-  function checkOrder(image: MetadataImage, before: PartitionMetadata): void {
-    const after = partitionOf(image)
-    const { leader, isr, elr, replicas, leaderEpoch, partitionEpoch } = after
-    if (leader >= 0) expect(isr).toContain(leader)
-    else expect(isr).toEqual([])
-    for (const id of isr) expect(nodeOf(image, id).fenced, `node ${id} is in sync and alive`).toBe(false)
-    expect(isr.filter((id) => elr.includes(id))).toEqual([])
-    if (isr.length >= minIsrOf(ordersOf(image), replicas)) expect(elr).toEqual([])
-    expect(isr.length + elr.length, 'somebody is known to have everything').toBeGreaterThan(0)
-    expect(leaderEpoch - before.leaderEpoch).toBe(
-      leader === before.leader && leaderEpoch === before.leaderEpoch ? 0 : leaderEpoch - before.leaderEpoch,
-    )
-    expect(leaderEpoch).toBeGreaterThanOrEqual(leader === before.leader ? before.leaderEpoch : before.leaderEpoch + 1)
-    expect(partitionEpoch).toBeGreaterThanOrEqual(before.partitionEpoch)
-  }
 })

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { defaultNodeConfig, type NodeConfig } from '../../broker/config.ts'
 import { memoryQuorum, type RaftStore, type RunningNode, startNode } from '../../broker/server.ts'
 import { connect, type Tidemark } from '../../client/index.ts'
-import { ClusterService } from '../../protocol/gen/tidemark/v1/cluster.ts'
+import { ClusterService, NodeAction } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import { nodeClock, nodeRuntime } from '../../runtime/node.ts'
 import { PeerChannels } from '../../controller/peer-channels.ts'
 import { freePort } from '../../scripts/node-process.ts'
@@ -223,6 +223,43 @@ describe('a node that is alone', () => {
     // The first of them may go now.
     await first.stop()
     expect(await valuesIn(await client(nodes[1] as TestNode), 'replicated')).toEqual(numbers(100))
+  })
+})
+
+describe('a node that joins', () => {
+  it('gets replicas and leaders by itself, gives them up when it is drained, and loses nothing on the way', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 8 })
+    await send(tm, 'orders', 0, 100)
+    const fourth = new TestNode(4, await freePort(), { roles: ['broker'], join: made.map(({ port }) => ({ host: '127.0.0.1', port })) })
+    nodes.push(fourth)
+    await fourth.start()
+    const held = async (): Promise<{ replicas: number; leads: number; inSync: number[] }> => {
+      const { partitions } = await tm.admin.describeTopic('orders')
+      return {
+        replicas: partitions.filter(({ replicas }) => replicas.includes(4)).length,
+        leads: partitions.filter(({ leader }) => leader === 4).length,
+        inSync: partitions.map(({ isr }) => isr.length),
+      }
+    }
+    const inSync = Array<number>(8).fill(3)
+    await expect.poll(held, { timeout: 20_000 }).toEqual({ replicas: 6, leads: 2, inSync })
+    await send(tm, 'orders', 100, 200)
+    const channels = new PeerChannels(nodeClock)
+    const alter = async (action: NodeAction): Promise<string | undefined> => {
+      const address = { host: '127.0.0.1', port: made[0]?.port ?? 0 }
+      const { response } = await channels.call(address, ClusterService.alterNodes, { nodes: [{ nodeId: 4, action }] }, { timeoutMs: 5000 })
+      return response.nodes[0]?.error?.code
+    }
+    expect(await alter(NodeAction.DRAIN)).toBeUndefined()
+    await expect.poll(held, { timeout: 20_000 }).toEqual({ replicas: 0, leads: 0, inSync })
+    await fourth.stop()
+    await expect.poll(() => alter(NodeAction.REMOVE), { timeout: 10_000 }).toBeUndefined()
+    channels.close()
+    await send(tm, 'orders', 200, 300)
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(300))
   })
 })
 
