@@ -12,8 +12,12 @@ import type { Controller } from './controller.ts'
 import type { MetadataView } from './metadata-view.ts'
 import type { PeerAddress, PeerChannels } from './peer-channels.ts'
 
-/** A node that does not answer is not waited for longer. */
+/** A node that does not answer an administrator is not waited for longer. */
 const CALL_TIMEOUT_MS = 10_000
+
+/** Of the calls that keep a node in the cluster: one that hangs must not take the next one's place. */
+const NODE_CALL_TIMEOUT_MS = 1500
+const NODE_CALLS: ReadonlySet<string> = new Set(['registerNode', 'heartbeat', 'alterPartitions', 'allocateProducerIds'])
 
 /** How long an answer is held back until this node knows what it changed. */
 const CATCH_UP_TIMEOUT_MS = 5000
@@ -80,13 +84,14 @@ export class ActiveController {
   async #askAfar<Name extends ControllerCall>(name: Name, request: RequestOf<Name>): Promise<ResponseOf<Name>> {
     const definition = CALLS[name] as unknown as MethodDefinition<RequestOf<Name>, ResponseOf<Name>>
     const channels = await this.#parts.channels()
+    const timeoutMs = NODE_CALLS.has(name) ? NODE_CALL_TIMEOUT_MS : CALL_TIMEOUT_MS
     let address = this.#parts.leader()
     let last = new TidemarkError('NOT_CONTROLLER', 'no active controller is known', { outcome: 'failed', retryAfterMs: 100 })
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       address ??= this.#contact()
       if (address === undefined) break
       try {
-        const { response, version } = await channels.call(address, definition, request, { timeoutMs: CALL_TIMEOUT_MS, isForwarded: true })
+        const { response, version } = await channels.call(address, definition, request, { timeoutMs, isForwarded: true })
         if (version > 0) await this.#parts.view.waitForVersion(version - 1, { timeoutMs: CATCH_UP_TIMEOUT_MS })
         return response
       } catch (error) {
