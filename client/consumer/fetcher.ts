@@ -149,6 +149,8 @@ export class Fetcher {
     partition.asked = undefined
     partition.failureCount = 0
     partition.highWatermark = result.highWatermark
+    // Nodes serve partitions in the order of the request: one that got something goes behind those that did not.
+    if (result.batches.length > 0 && this.#partitions.delete(partition)) this.#partitions.add(partition)
     try {
       for (const joined of result.batches) for (const buffer of splitBatches(joined)) this.#keep(partition, buffer)
     } catch (error) {
