@@ -29,10 +29,8 @@ export class Partition implements LogListener, ParkingPlace {
   #log: PartitionLog
   #config: TopicConfig
   #metadata: PartitionMetadata
-  /** Present while this node leads. */
   #leader: LeaderState | undefined
   #highWatermark: number
-  /** Its log is being cut or begun anew: until that is over it is neither appended to nor led. */
   #isChanging = false
   readonly #acks = new Acknowledgements()
   #retired: TidemarkError | undefined
@@ -67,7 +65,6 @@ export class Partition implements LogListener, ParkingPlace {
     return this.#log.partition
   }
 
-  /** As people write it: `orders-3`. */
   get name(): string {
     return `${this.topic}-${this.partition}`
   }
@@ -92,6 +89,11 @@ export class Partition implements LogListener, ParkingPlace {
     return this.#leader !== undefined
   }
 
+  /** Its log is being cut or begun anew: until that is over nobody is told what is in it, and nothing is appended. */
+  get isChanging(): boolean {
+    return this.#isChanging
+  }
+
   get isRetired(): boolean {
     return this.#retired !== undefined
   }
@@ -100,7 +102,6 @@ export class Partition implements LogListener, ParkingPlace {
     return this.#highWatermark
   }
 
-  /** True while acknowledgements wait. */
   get isWaiting(): boolean {
     return this.#acks.size > 0
   }
@@ -108,7 +109,7 @@ export class Partition implements LogListener, ParkingPlace {
   configure(config: TopicConfig): void {
     this.#config = config
     this.#log.configure(config)
-    // A weaker durability, or a smaller minimum, may commit what was waiting.
+    // Other settings may commit what was waiting, or make it wait for ever.
     this.advanced()
     this.#reportTooFew()
   }
@@ -212,6 +213,7 @@ export class Partition implements LogListener, ParkingPlace {
     log.setListener(this)
     if (log.config !== this.#config) log.configure(this.#config)
     this.#takeRole(this.#metadata)
+    if (this.#leader === undefined) this.#host.flushed(this)
   }
 
   /** The log made progress, or what counts as committed may have changed. */

@@ -18,8 +18,6 @@ export interface Followed {
   readonly partition: Partition
   /** In which it is followed. */
   leaderEpoch: number
-  /** Its log is being cut. */
-  isBusy: boolean
   /** Monotonic; not asked for before. */
   retryAtMs: number
   /** What the leader was told last. */

@@ -62,7 +62,7 @@ export class LeaderFetcher {
       this.#fetchNext()
       return
     }
-    const followed = known ?? { partition, leaderEpoch, isBusy: false, retryAtMs: 0, reportedOffset: -1 }
+    const followed = known ?? { partition, leaderEpoch, retryAtMs: 0, reportedOffset: -1 }
     followed.leaderEpoch = leaderEpoch
     followed.retryAtMs = 0
     this.#followed.set(partition, followed)
@@ -81,7 +81,7 @@ export class LeaderFetcher {
   /** The log of a partition has written or flushed something. */
   progressed(partition: Partition): void {
     const known = this.#followed.get(partition)
-    if (known === undefined || known.isBusy) return
+    if (known === undefined || partition.isChanging) return
     if (partition.log.flushedOffset > known.reportedOffset) this.#unreported.add(known)
     if (this.#fetch === undefined) this.#fetchNext()
     else this.#report()
@@ -112,7 +112,7 @@ export class LeaderFetcher {
   #fetchNext(): void {
     if (this.#isClosed || this.#fetch !== undefined || this.#followed.size === 0) return
     const now = this.#node.runtime.clock.monotonic()
-    const present = [...this.#followed.values()].filter(({ isBusy }) => !isBusy)
+    const present = [...this.#followed.values()].filter(({ partition }) => !partition.isChanging)
     // Comes again as soon as it is.
     if (!present.every(isWritten)) return
     const ready = present.filter(({ retryAtMs }) => retryAtMs <= now)
@@ -133,7 +133,7 @@ export class LeaderFetcher {
   #report(): void {
     if (this.#reportId !== undefined || this.#stream === undefined || this.#unreported.size === 0) return
     const now = this.#node.runtime.clock.monotonic()
-    const news = [...this.#unreported].filter((one) => !one.isBusy && one.retryAtMs <= now && isWritten(one))
+    const news = [...this.#unreported].filter((one) => !one.partition.isChanging && one.retryAtMs <= now && isWritten(one))
     if (news.length === 0) return
     this.#reportId = ++this.#correlationId
     this.#stream.send(this.#requestOf(this.#reportId, news, { maxWaitMs: 0, maxBytes: 0 }))
@@ -187,7 +187,7 @@ export class LeaderFetcher {
       this.#node.runtime.log.debug('replica.refused', { leaderId: this.#leaderId, code: error.code, message: error.message })
     for (const result of partitions) {
       const followed = this.#byKey.get(keyOf(result))
-      if (followed === undefined || followed.isBusy || followed.leaderEpoch !== followed.partition.leaderEpoch) continue
+      if (followed === undefined || followed.partition.isChanging || followed.leaderEpoch !== followed.partition.leaderEpoch) continue
       try {
         this.#takeOne(followed, result, asked?.get(followed.partition))
       } catch (caught) {
@@ -236,13 +236,8 @@ export class LeaderFetcher {
   }
 
   #change(followed: Followed, change: Promise<void>): void {
-    followed.isBusy = true
-    change
-      .catch((error: unknown) => this.#postpone(followed, TidemarkError.from(error)))
-      .finally(() => {
-        followed.isBusy = false
-        this.#fetchNext()
-      })
+    // Whoever follows the partition when it is over goes on: by then it may be another fetcher.
+    change.catch((error: unknown) => this.#postpone(followed, TidemarkError.from(error)))
   }
 
   #postpone(followed: Followed, error: TidemarkError): void {

@@ -185,7 +185,10 @@ describe('three replicas', () => {
   })
 })
 
-const SEEDS = Number(process.env.TIDEMARK_TEST_RUNS ?? 40)
+const SEED_COUNT = Number(process.env.TIDEMARK_TEST_RUNS ?? 40)
+
+/** Seeds that once found something. 1228: another leads while a log is being cut, and is told of the log that was. */
+const FOUND = [1228]
 
 async function disturb(cluster: ReplicaCluster): Promise<void> {
   const { chance, nodes, network } = cluster
@@ -205,7 +208,7 @@ async function disturb(cluster: ReplicaCluster): Promise<void> {
 }
 
 describe('three replicas under random crashes, cuts, changes of the leader and lost answers', () => {
-  it.each(Array.from({ length: SEEDS }, (_, at) => 1000 + at))(
+  it.each([...FOUND, ...Array.from({ length: SEED_COUNT }, (_, at) => 1000 + at)])(
     'keep what they acknowledged and become the same again (seed %i)',
     async (seed) => {
       const cluster = new ReplicaCluster(seed)
