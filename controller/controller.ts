@@ -39,7 +39,6 @@ import type {
   RegisterNodeRequest,
   RegisterNodeResponse,
 } from '../protocol/gen/tidemark/v1/controller.ts'
-import type { MetadataRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { DutyRounds } from './duty-rounds.ts'
@@ -50,7 +49,6 @@ import { alterConfigs } from './metadata/configs.ts'
 import type { Decision } from './metadata/decision.ts'
 import { electLeaders } from './metadata/elections.ts'
 import type { MetadataImage, NodeMetadata } from './metadata/image.ts'
-import { fenceNodes } from './metadata/node-states.ts'
 import { heartbeat, nameCluster, registerNode } from './metadata/nodes.ts'
 import { allocateProducerIds } from './metadata/producer-ids.ts'
 import { listReassignments, reassign } from './metadata/reassign.ts'
@@ -66,7 +64,7 @@ export const REQUESTS_MAX = 256
 const WATCH_PART = 0.1
 
 export interface ControllerParts {
-  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random'>
+  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'random' | 'log'>
   /** How long a node may be silent before it is fenced. */
   readonly sessionTimeoutMs: number
   /** For topics that do not say. */
@@ -86,9 +84,8 @@ export class Controller {
   /** Who led the quorum before this node; -1: not known. */
   #lastLeaderId = -1
   readonly #sessions: NodeSessions
-  readonly #duties = new DutyRounds()
+  readonly #duties: DutyRounds
   readonly #watch: Timer
-  #isOnDuty = false
   /** The version of the metadata in which a node that shuts down began to. */
   readonly #retired = new Map<number, number>()
   #closing: Promise<void> | undefined
@@ -98,6 +95,8 @@ export class Controller {
     this.#log = log
     this.#parts = parts
     this.view = view
+    this.#sessions = new NodeSessions(parts.runtime.clock, parts.sessionTimeoutMs)
+    this.#duties = new DutyRounds(this.#sessions, parts.runtime.log)
     this.#unfollow = [
       log.follow(0, {
         apply: (offset, batch) => view.apply(offset, batch),
@@ -113,10 +112,9 @@ export class Controller {
         this.#duties.follow(image, delta)
       }),
     ]
-    this.#sessions = new NodeSessions(parts.runtime.clock, parts.sessionTimeoutMs)
     this.#watch = parts.runtime.timers.every(parts.sessionTimeoutMs * WATCH_PART, () => {
-      // Should it be deposed meanwhile, the next one has the duties; and a round that fails is followed by another.
-      this.#doDuties().catch(() => {})
+      if (!this.leadership.isActive || this.#closing !== undefined) return
+      void this.#duties.run((step) => this.#decide((image) => ({ records: step(image), response: undefined })))
     })
   }
 
@@ -214,18 +212,6 @@ export class Controller {
   /** Answered when it is decided; a drain goes on for as long as its moves take. */
   alterNodes(request: AlterNodesRequest): Promise<AlterNodesResponse> {
     return this.#decide((image) => alterNodes(image, request))
-  }
-
-  /** Fences nodes that were silent for a session, then looks after leaders and replicas. */
-  async #doDuties(): Promise<void> {
-    if (this.#isOnDuty || !this.#log.leadership.isActive || this.#closing !== undefined) return
-    this.#isOnDuty = true
-    try {
-      const fence = (image: MetadataImage): MetadataRecord[] => fenceNodes(image, this.#sessions.expired(image))
-      for (const step of [fence, ...this.#duties.steps]) await this.#decide((image) => ({ records: step(image), response: undefined }))
-    } finally {
-      this.#isOnDuty = false
-    }
   }
 
   /** The version of the metadata in which `nodeId` began to shut down; that of now while it has not. */

@@ -1,26 +1,38 @@
-/** Which nodes the active controller is filling; everything else about its duties is decided from the image (`metadata/duties.ts`). */
+/** The duties of the active controller, round by round. What it does is decided from the image (`metadata/duties.ts`); this is what it remembers. */
+import { TidemarkError } from '../protocol/errors.ts'
 import type { MetadataRecord } from '../protocol/gen/tidemark/v1/metadata.ts'
+import type { Log } from '../runtime/runtime.ts'
 import { drainReplicas, fillNodes, preferLeaders } from './metadata/duties.ts'
 import type { MetadataDelta, MetadataImage } from './metadata/image.ts'
+import { fenceNodes } from './metadata/node-states.ts'
+import type { NodeSessions } from './node-sessions.ts'
 
-type Step = (image: MetadataImage) => MetadataRecord[]
+export type DutyStep = (image: MetadataImage) => MetadataRecord[]
 
 export class DutyRounds {
+  readonly #sessions: NodeSessions
+  readonly #log: Log
   /** Not written down: a controller that becomes active begins with those that have nothing yet, or are in the middle of it. */
   readonly #filling = new Set<number>()
   /** Nodes that are part of the cluster and not drained. */
   #members: ReadonlySet<number> = new Set()
+  /** There was nothing to move in this one: a round without a change costs nothing. */
+  #settled: MetadataImage | undefined
+  #isRunning = false
 
-  /** One step of each duty, to be decided one after the other. */
-  readonly steps: readonly Step[] = [preferLeaders, drainReplicas, (image) => this.#fill(image)]
+  constructor(sessions: NodeSessions, log: Log) {
+    this.#sessions = sessions
+    this.#log = log
+  }
 
+  /** This node became the active controller. */
   restart(image: MetadataImage): void {
     this.#filling.clear()
+    this.#settled = undefined
     const partitions = [...image.topics.values()].flatMap((topic) => topic.partitions)
     const held = new Set(partitions.flatMap(({ replicas, addingReplicas }) => replicas.filter((id) => !addingReplicas.includes(id))))
-    for (const nodeId of image.nodes.keys()) {
-      if (!held.has(nodeId) || partitions.some(({ addingReplicas }) => addingReplicas.includes(nodeId))) this.#filling.add(nodeId)
-    }
+    const coming = new Set(partitions.flatMap(({ addingReplicas }) => addingReplicas))
+    for (const nodeId of image.nodes.keys()) if (!held.has(nodeId) || coming.has(nodeId)) this.#filling.add(nodeId)
     this.#members = membersOf(image)
   }
 
@@ -30,6 +42,37 @@ export class DutyRounds {
     const members = membersOf(image)
     for (const nodeId of members) if (!this.#members.has(nodeId)) this.#filling.add(nodeId)
     this.#members = members
+  }
+
+  /** One round; none while the one before is not over. `decide` has a step recorded. Never rejects. */
+  async run(decide: (step: DutyStep) => Promise<void>): Promise<void> {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    try {
+      await this.#round(decide)
+    } catch (error) {
+      // Deposed: the next one has the duties. Whatever else it was, another round follows.
+      const { code } = TidemarkError.from(error)
+      if (code !== 'NOT_CONTROLLER' && code !== 'SHUTTING_DOWN') this.#log.warn('duties.failed', { error })
+    } finally {
+      this.#isRunning = false
+    }
+  }
+
+  async #round(decide: (step: DutyStep) => Promise<void>): Promise<void> {
+    await decide((image) => fenceNodes(image, this.#sessions.expired(image)))
+    let isSettled = true
+    let seen: MetadataImage | undefined
+    for (const duty of [preferLeaders, drainReplicas, (image: MetadataImage) => this.#fill(image)]) {
+      await decide((image) => {
+        seen ??= image
+        if (image === this.#settled) return []
+        const records = duty(image)
+        isSettled &&= records.length === 0 && image === seen && this.#filling.size === 0
+        return records
+      })
+    }
+    if (isSettled) this.#settled = seen
   }
 
   #fill(image: MetadataImage): MetadataRecord[] {

@@ -70,27 +70,24 @@ export function drainReplicas(image: MetadataImage): MetadataRecord[] {
 /** Begins to move replicas to the nodes `filling`, which came with none, up to what is their share; `filled` are those who have it. */
 export function fillNodes(image: MetadataImage, filling: Iterable<number>): { records: MetadataRecord[]; filled: number[] } {
   const nodes = nodeStates(image)
-  const brokers = brokersOf(image)
-  const loads = new ReplicaLoads(image)
-  const records: MetadataRecord[] = []
-  const filled: number[] = []
-  let free = freeMoves(image, nodes)
-  for (const nodeId of filling) {
+  const mayHold = (nodeId: number): boolean => {
     const node = image.nodes.get(nodeId)
-    if (node === undefined || node.draining || !node.roles.includes('broker')) filled.push(nodeId)
-    // Not now: it may come back.
-    else if (!nodes.mayLead(nodeId)) continue
-    else {
-      const begun = fillNode(image, node, { nodes, brokers, loads, free })
-      records.push(...begun)
-      free -= begun.length
-      const isComing = partitionsOf(image).some(({ state }) => state.addingReplicas.includes(nodeId))
-      if (begun.length === 0 && free > 0 && !isComing) filled.push(nodeId)
-    }
-    // One at a time: a partition must not be moved twice in one step.
-    if (records.length > 0) break
+    return node !== undefined && !node.draining && node.roles.includes('broker')
   }
-  return { records, filled }
+  const wanted = [...filling]
+  const filled = wanted.filter((nodeId) => !mayHold(nodeId))
+  // The others are not there now, and may come back.
+  const present = wanted.filter((nodeId) => mayHold(nodeId) && nodes.mayLead(nodeId))
+  if (present.length === 0) return { records: [], filled }
+  const plan: Plan = { nodes, brokers: brokersOf(image), loads: new ReplicaLoads(image), free: freeMoves(image, nodes) }
+  for (const nodeId of present) {
+    const records = fillNode(image, nodeId, plan)
+    // One node at a time: a partition must not be moved twice in one step.
+    if (records.length > 0) return { records, filled }
+    const isComing = partitionsOf(image).some(({ state }) => state.addingReplicas.includes(nodeId))
+    if (plan.free > 0 && !isComing) filled.push(nodeId)
+  }
+  return { records: [], filled }
 }
 
 interface Plan {
@@ -100,8 +97,7 @@ interface Plan {
   readonly free: number
 }
 
-function fillNode(image: MetadataImage, node: NodeMetadata, { nodes, brokers, loads, free }: Plan): MetadataRecord[] {
-  const { nodeId } = node
+function fillNode(image: MetadataImage, nodeId: number, { nodes, brokers, loads, free }: Plan): MetadataRecord[] {
   const share = loads.shareOf(brokers)
   const records: MetadataRecord[] = []
   for (const { topic, partition, state } of partitionsOf(image)) {

@@ -14,6 +14,7 @@ interface StateChange {
 /** The node leads nothing and is in no ISR from now on. */
 export function fenceNodes(image: MetadataImage, nodeIds: readonly number[]): MetadataRecord[] {
   const nodes = nodeIds.flatMap((nodeId) => image.nodes.get(nodeId) ?? []).filter(({ fenced }) => !fenced)
+  if (nodes.length === 0) return []
   const states = nodeStates(image, new Map(nodes.map(({ nodeId }) => [nodeId, { fenced: true, shuttingDown: false }])))
   const gone = nodes.map(({ nodeId }) => nodeId)
   return [

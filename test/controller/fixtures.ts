@@ -12,6 +12,7 @@ import { openSingleVoterLog } from './single-voter-log.ts'
 import type { AllocateProducerIdsRequest, RegisterNodeRequest } from '../../protocol/gen/tidemark/v1/controller.ts'
 import type { MetadataRecord, RegisterNodeRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
 import { encodeUuid } from '../../protocol/ids.ts'
+import { silentLog } from '../../runtime/node.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 
 /** The n-th id, in the form of ids. */
@@ -123,7 +124,11 @@ export function countingRandom(start = 0) {
 
 export function partsOf(timers = new VirtualTimers()): ControllerParts {
   const clock = { now: () => 0, monotonic: () => 0 }
-  return { runtime: { clock, timers, random: countingRandom() }, sessionTimeoutMs: 6000, defaults: { partitions: 2, replicas: 1 } }
+  return {
+    runtime: { clock, timers, random: countingRandom(), log: silentLog },
+    sessionTimeoutMs: 6000,
+    defaults: { partitions: 2, replicas: 1 },
+  }
 }
 
 /** A controller over a log of its own. Closes the store if that fails, and when it is closed. */
