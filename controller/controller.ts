@@ -56,6 +56,7 @@ import { type CreateContext, createTopics, deleteTopics, growTopics } from './me
 import type { Leadership, MetadataLog, Unfollow } from './metadata-log.ts'
 import { MetadataView } from './metadata-view.ts'
 import { NodeSessions } from './node-sessions.ts'
+import { withRegistered } from './quorum-changes.ts'
 
 /** Requests that may wait their turn: at a few milliseconds each, the last one waits about a second. */
 export const REQUESTS_MAX = 256
@@ -182,7 +183,7 @@ export class Controller {
 
   /** The quorum as its leader knows it, or, on another node, as that one does. */
   async describeQuorum(_request: DescribeQuorumRequest): Promise<DescribeQuorumResponse> {
-    return this.#log.describeQuorum()
+    return withRegistered(this.#log.describeQuorum(), this.image)
   }
 
   async alterQuorum(request: AlterQuorumRequest): Promise<AlterQuorumResponse> {

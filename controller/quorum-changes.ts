@@ -3,6 +3,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import { type AlterQuorumRequest, type DescribeQuorumResponse, QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import type { Timers } from '../runtime/runtime.ts'
+import type { MetadataImage } from './metadata/image.ts'
 import type { QuorumMembers } from './quorum-members.ts'
 import type { ConfChange } from './raft/messages.ts'
 import type { Status } from './raft/raw-node.ts'
@@ -36,6 +37,15 @@ export function describeQuorum({ status, members }: QuorumLog): DescribeQuorumRe
     committedIndex: commit,
     members: [...describe(confState.voters, true), ...describe(confState.learners, false)],
   }
+}
+
+/** With the addresses at which nodes registered: newer than where they were when they were let in. */
+export function withRegistered(quorum: DescribeQuorumResponse, { nodes }: Pick<MetadataImage, 'nodes'>): DescribeQuorumResponse {
+  const members = quorum.members.map((member) => {
+    const { host, port } = nodes.get(member.nodeId) ?? member
+    return { ...member, host, port }
+  })
+  return { ...quorum, members }
 }
 
 /** Rejects with `INVALID_REQUEST`, and with the retriable `BUSY` while a new member has yet to catch up. */
