@@ -1,6 +1,6 @@
-/** What a follower does: takes its leader's entries, heartbeats and snapshots, and passes on what only a leader can answer. */
+/** What a follower does: takes its leader's entries, heartbeats and snapshots, and drops what only a leader can answer: who asked asks again. */
 import { hup } from './campaign.ts'
-import { type Message, NO_NODE } from './messages.ts'
+import type { Message } from './messages.ts'
 import { isMember } from './membership.ts'
 import type { Raft } from './raft.ts'
 
@@ -23,10 +23,6 @@ export function stepFollower(raft: Raft, message: Message): void {
     case 'timeoutNow':
       // Without a pre-vote: the leader has seen that this node is up to date.
       hup(raft, true)
-      return
-    case 'transferLeader':
-    case 'readIndex':
-      if (raft.leader !== NO_NODE) raft.send({ ...message, to: raft.leader, term: raft.term })
       return
     case 'readIndexResponse':
       raft.readStates.push({ index: message.index, context: message.context })

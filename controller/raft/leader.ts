@@ -71,7 +71,7 @@ export function broadcastAppend(raft: Raft): void {
 }
 
 export function broadcastHeartbeat(raft: Raft): void {
-  const context = raft.reads.lastContext
+  const context = raft.reads.lastRound
   for (const id of raft.others) {
     // No more than the follower has: its log may end elsewhere.
     raft.send({ type: 'heartbeat', to: id, commit: Math.min(raft.progressOf(id).match, raft.log.committed), context })
@@ -107,16 +107,21 @@ export function hasCommittedInTerm(raft: Raft): boolean {
 }
 
 export function transfer(raft: Raft, to: number): void {
-  if (to === raft.id || to === raft.transferee || !raft.members.voters.includes(to)) return
+  if (to === raft.transferee || !raft.members.voters.includes(to)) return
+  if (to === raft.id) {
+    // It is to go on leading, whatever was asked before.
+    raft.transferee = NO_NODE
+    return
+  }
   raft.electionElapsed = 0
   raft.transferee = to
   if (raft.progressOf(to).match === raft.log.lastIndex) raft.send({ type: 'timeoutNow', to })
   else sendAppend(raft, to, true)
 }
 
-/** False when it may not be answered: what is committed is not known before an entry of this term is. */
+/** False when it may not be answered: what is committed is not known before an entry of this term is, or too many reads wait. */
 export function read(raft: Raft, from: number, context: string): boolean {
-  if (!hasCommittedInTerm(raft)) return false
+  if (!hasCommittedInTerm(raft) || raft.reads.isFull) return false
   const request = { from, context, index: raft.log.committed }
   if (raft.members.voters.length === 1 && raft.members.voters[0] === raft.id) {
     answerRead(raft, request)

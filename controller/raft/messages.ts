@@ -76,7 +76,7 @@ export interface Message {
   /** appendResponse, refused: where the follower's log may agree with the leader's. */
   readonly rejectHint: number
   readonly snapshot: Snapshot | undefined
-  /** vote, preVote: `TRANSFER` when the leader itself asked for the election. heartbeat, reads: which read it confirms. */
+  /** vote, preVote: `TRANSFER` when the leader itself asked for the election. heartbeat and its answer: the round of reads it confirms. readIndex and its answer: which read it is. */
   readonly context: string
 }
 

@@ -16,6 +16,7 @@ import { changeMembers, keepsVoters } from './membership.ts'
 import { Raft, type RaftConfig } from './raft.ts'
 import type { ProposeRefusal, ProposeResult, Ready, SoftState, Status } from './ready.ts'
 import { step, tick } from './step.ts'
+import { isWellFormed } from './well-formed.ts'
 
 export type { RaftConfig, RaftEvent, ReadState, Role } from './raft.ts'
 export type { PeerStatus, ProposeRefusal, ProposeResult, Ready, SoftState, Status } from './ready.ts'
@@ -40,7 +41,8 @@ export class RawNode {
   step(message: Message): void {
     const isRequest = message.type !== 'appendResponse' && message.type !== 'heartbeatResponse'
     // Answers count only from members. Requests may come from one that this node has not heard of yet.
-    if (message.from === this.#raft.id || message.from <= NO_NODE || (!isRequest && !this.#raft.isMember(message.from))) return
+    if (message.from === this.#raft.id || message.to !== this.#raft.id || (!isRequest && !this.#raft.isMember(message.from))) return
+    if (!isWellFormed(message)) return
     step(this.#raft, message)
   }
 

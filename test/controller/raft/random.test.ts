@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Message } from '../../../controller/raft/messages.ts'
 import { RawNode, type Ready } from '../../../controller/raft/raw-node.ts'
 import { MemoryStorage } from '../../../controller/raft/storage.ts'
+import { testRandom } from './random.ts'
 
 const SEEDS = 150
 const STORM_STEPS = 2000
@@ -38,7 +39,7 @@ class Cluster {
   #proposals = 0
 
   constructor(seed: number) {
-    this.#random = mulberry(seed)
+    this.#random = testRandom(seed)
     const voters = Array.from({ length: 1 + Math.floor(this.#random() * 5) }, (_, at) => at + 1)
     this.nodes = voters.map((id) => {
       const storage = MemoryStorage.withMembers({ voters, learners: [] })
@@ -169,14 +170,4 @@ class Cluster {
 
 function contentsOf(snapshot: Uint8Array): string[] {
   return snapshot.length === 0 ? [] : (JSON.parse(Buffer.from(snapshot).toString()) as string[])
-}
-
-function mulberry(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
