@@ -117,3 +117,12 @@ describe('the last known leader', () => {
     expect(change({}, { isr: [], elr: [3], leader: -1, lastKnownLeader: 2 }, 2, { fenced: [2, 3] })).toMatchObject({ lastKnownLeader: 2 })
   })
 })
+
+describe('a move', () => {
+  it('does not end while nobody in sync could lead then: who leads goes on', () => {
+    const before = { replicas: [2, 1, 3], isr: [3, 2], leader: 3, removingReplicas: [3] }
+    const retiring = change({ isr: [2, 3] }, before, 1, { retiring: [2, 3] })
+    expect(retiring).toMatchObject({ leader: 3, leaderEpoch: 100, isr: [2, 3], removingReplicas: [3] })
+    expect(change({}, before, 1)).toMatchObject({ leader: 2, leaderEpoch: 101, isr: [2], replicas: [2, 1], removingReplicas: [] })
+  })
+})
