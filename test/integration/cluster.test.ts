@@ -149,6 +149,8 @@ describe('three nodes', () => {
     const producer = tm.producer({ deliveryTimeout: '2s' })
     await expect(producer.send('orders', { value: 'too few' })).rejects.toMatchObject({ code: 'DELIVERY_TIMED_OUT' })
     await producer.close()
+    // What is committed can still be read.
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(10))
     await Promise.all(others.map((node) => node.start()))
     await send(tm, 'orders', 10, 20)
     const values = (await valuesIn(tm, 'orders')).filter((value) => value !== 'too few')
@@ -219,6 +221,10 @@ describe('a node that is alone', () => {
     await tm.admin.createTopic('replicated', { partitions: 3 })
     expect((await tm.admin.describeTopic('replicated')).replicas).toBe(3)
     await send(tm, 'replicated', 0, 100)
+    // What was there is spread over the new nodes unasked, and every record comes along.
+    const leadersOf = async (): Promise<number[]> =>
+      (await tm.admin.describeTopic('orders')).partitions.map(({ leader }) => leader).sort((a, b) => a - b)
+    await expect.poll(leadersOf, { timeout: 30_000 }).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(100))
     // The first of them may go now.
     await first.stop()
