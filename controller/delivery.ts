@@ -6,9 +6,6 @@ import type { MetadataBatch, MetadataSnapshot } from '../protocol/gen/tidemark/v
 import { invariant } from '../runtime/invariant.ts'
 import type { LogFollower, Unfollow } from './metadata-log.ts'
 
-/** Batches kept when there is a snapshot of them: for nodes that are a little behind. */
-export const BATCHES_KEPT = 1000
-
 export class Delivery {
   readonly #followers = new Set<LogFollower>()
   /** What stands for the batches before the first kept. */
@@ -87,11 +84,11 @@ export class Delivery {
     return undefined
   }
 
-  /** There is a snapshot of everything so far: most batches are not needed any more. */
-  compact(version: number, snapshot: () => MetadataSnapshot): void {
+  /** There is a snapshot of everything so far: batches but for the `kept` newest, for nodes that are a little behind, are not needed any more. */
+  compact(version: number, snapshot: () => MetadataSnapshot, kept: number): void {
     this.#snapshot = snapshot
     this.#snapshotVersion = version
-    const gone = Math.max(0, version - BATCHES_KEPT - this.#start)
+    const gone = Math.max(0, version - kept - this.#start)
     this.#batches = this.#batches.slice(gone)
     this.#start += gone
   }

@@ -4,7 +4,8 @@ import { QuorumSnapshot } from '../protocol/gen/tidemark/v1/quorum.ts'
 import { snapshotFromBytes } from './quorum-codec.ts'
 import { QuorumMembers } from './quorum-members.ts'
 import { MemoryStorage } from './raft/storage.ts'
-import { RaftDriver, type RaftDriverOptions } from './raft-driver.ts'
+import { RaftDriver } from './raft-driver.ts'
+import type { RaftDriverOptions } from './raft-driver-options.ts'
 
 /** Takes the store over: from here on the log closes it. Nothing moves before `start`. */
 export async function openRaftDriver(options: RaftDriverOptions): Promise<RaftDriver> {

@@ -9,25 +9,26 @@
  * disk is not known any more, and nobody may vote by guess.
  */
 import { TidemarkError } from '../protocol/errors.ts'
-import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
 import { QuorumSnapshot } from '../protocol/gen/tidemark/v1/quorum.ts'
 import { invariant } from '../runtime/invariant.ts'
-import type { Runtime, Timer } from '../runtime/runtime.ts'
+import type { Timer } from '../runtime/runtime.ts'
 import { Delivery } from './delivery.ts'
 import { decodeSnapshot } from './quorum-codec.ts'
 import type { QuorumMembers } from './quorum-members.ts'
-import type { OpenQuorumTransport, QuorumReceiver, QuorumSender, QuorumTransport } from './quorum-transport.ts'
-import type { Entry, Message } from './raft/messages.ts'
+import type { QuorumReceiver, QuorumSender, QuorumTransport } from './quorum-transport.ts'
+import { type Entry, type Message, payloadBytes } from './raft/messages.ts'
 import { RawNode, type Ready, type ReadState } from './raft/raw-node.ts'
 import type { MemoryStorage } from './raft/storage.ts'
-import type { RaftStore } from './raft-store.ts'
+import type { RaftDriverOptions } from './raft-driver-options.ts'
 
-/** Batches between two snapshots. */
+/** Batches, or bytes of them, between two snapshots: what is replayed at a start, and kept in memory. */
 export const SNAPSHOT_EVERY = 5000
+export const SNAPSHOT_EVERY_BYTES: number = 16 * 1024 * 1024
 
-/** Entries kept behind a snapshot, for followers that are a little behind. */
+/** Entries kept behind a snapshot, for followers that are a little behind; of large ones fewer. */
 const ENTRIES_KEPT = 1000
+const LARGE_ENTRIES_KEPT = 10
 
 const MiB = 1024 * 1024
 const LIMITS = {
@@ -36,26 +37,6 @@ const LIMITS = {
   maxUncommittedBytes: 64 * MiB,
   maxInflightMessages: 64,
   maxInflightBytes: 16 * MiB,
-}
-
-export interface RaftDriverOptions {
-  readonly runtime: Pick<Runtime, 'timers' | 'random' | 'log'>
-  readonly nodeId: number
-  /** Of the disk that `store` is on. */
-  readonly directoryId: string
-  /** Of the cluster that the node belongs to; empty while it does not know. */
-  readonly clusterId: () => string
-  readonly store: RaftStore
-  readonly openTransport: OpenQuorumTransport
-  /** Those the cluster begins with, the same on each of them. Not looked at when the store has something. Empty: waits to be let in. */
-  readonly firstVoters: readonly VoterDescription[]
-  /** Where controllers of a running cluster are: for a node that waits to be let in, and must answer them. */
-  readonly contacts?: readonly VoterDescription[]
-  /** Where a node says it is reached: newer than what the quorum's entries say. */
-  readonly addressOf?: (nodeId: number) => { readonly host: string; readonly port: number } | undefined
-  /** Without a leader for this long, up to twice as long by chance, a voter asks for votes. */
-  readonly electionTimeoutMs: number
-  readonly heartbeatIntervalMs: number
 }
 
 /** What the driver tells its owner. */
@@ -79,6 +60,7 @@ export class RaftDriver implements QuorumReceiver {
   #ticks: Timer | undefined
   #appliedIndex = 0
   #appliedTerm = 0
+  #bytesSinceSnapshot = 0
   #working: Promise<void> | undefined
   /** Why nothing is done any more. */
   #end: TidemarkError | undefined
@@ -186,7 +168,7 @@ export class RaftDriver implements QuorumReceiver {
     try {
       while (this.#end === undefined && this.raw.hasReady()) {
         await this.#take(this.raw.ready())
-        if (this.delivery.nextOffset - this.delivery.snapshotVersion >= SNAPSHOT_EVERY) await this.#snapshot()
+        if (this.#isSnapshotDue) await this.#snapshot()
       }
     } catch (error) {
       this.#fail(error)
@@ -225,6 +207,7 @@ export class RaftDriver implements QuorumReceiver {
     invariant(entry.index === this.#appliedIndex + 1, `entry ${this.#appliedIndex + 1} is applied next, not ${entry.index}`)
     this.#appliedIndex = entry.index
     this.#appliedTerm = entry.term
+    this.#bytesSinceSnapshot += payloadBytes(entry)
     if (entry.type === 'confChange') {
       this.members.apply(entry.change)
       this.raw.applyConfChange(entry.change)
@@ -244,6 +227,11 @@ export class RaftDriver implements QuorumReceiver {
     this.delivery.replace(metadata?.version ?? 0, () => metadataOf(data))
   }
 
+  get #isSnapshotDue(): boolean {
+    const count = this.delivery.nextOffset - this.delivery.snapshotVersion
+    return count >= SNAPSHOT_EVERY || (count > 0 && this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES)
+  }
+
   /** Replaces the entries up to what is applied, but for the newest, by a snapshot. */
   async #snapshot(): Promise<void> {
     const metadata = this.delivery.takeSnapshot()
@@ -254,10 +242,12 @@ export class RaftDriver implements QuorumReceiver {
     const learners = this.members.describe(confState.learners)
     const data = QuorumSnapshot.encode({ index: this.#appliedIndex, term, voters, learners, metadata }).finish()
     const snapshot = this.#storage.createSnapshot(this.#appliedIndex, confState, data)
-    const compactTo = Math.max(this.#storage.firstIndex() - 1, this.#appliedIndex - ENTRIES_KEPT)
+    const kept = this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES ? LARGE_ENTRIES_KEPT : ENTRIES_KEPT
+    const compactTo = Math.max(this.#storage.firstIndex() - 1, this.#appliedIndex - kept)
     await this.#options.store.saveSnapshot(snapshot, { compactTo, isForeign: false })
     this.#storage.compact(compactTo)
-    this.delivery.compact(metadata.version, () => metadataOf(data))
+    this.delivery.compact(metadata.version, () => metadataOf(data), kept)
+    this.#bytesSinceSnapshot = 0
   }
 
   #send(messages: readonly Message[]): void {

@@ -19,7 +19,8 @@ import type { QuorumReceiver } from './quorum-transport.ts'
 import type { ConfChange, Entry } from './raft/messages.ts'
 import type { ProposeResult, ReadState, Status } from './raft/raw-node.ts'
 import { openRaftDriver } from './open-raft.ts'
-import type { RaftDriver, RaftDriverEvents, RaftDriverOptions } from './raft-driver.ts'
+import type { RaftDriver, RaftDriverEvents } from './raft-driver.ts'
+import type { RaftDriverOptions } from './raft-driver-options.ts'
 import { ReadBarriers } from './read-barriers.ts'
 
 /** One batch. The largest we make, a topic of 10,000 partitions, has under 2 MiB. */

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { MemoryRaftStore } from '../../controller/memory-raft-store.ts'
-import { SNAPSHOT_EVERY } from '../../controller/raft-driver.ts'
+import { SNAPSHOT_EVERY, SNAPSHOT_EVERY_BYTES } from '../../controller/raft-driver.ts'
 import type { RaftLog } from '../../controller/raft-log.ts'
 import { idOf } from './fixtures.ts'
 import { activeOf, batchOf, followNames, Hub, startLog, voter } from './quorum-fixtures.ts'
@@ -43,6 +43,19 @@ describe('a quorum of one', () => {
     await activeOf([again])
     expect(names.names).toEqual(wanted)
     expect(await again.propose(batchOf('more'))).toBe(wanted.length)
+  })
+})
+
+describe('a log of large batches', () => {
+  it('is replaced by a snapshot after so many bytes, and keeps few of them', async () => {
+    const store = new MemoryRaftStore()
+    const log = await start(new Hub(), 1, { store, firstVoters: [voter(1)] })
+    followNames(log)
+    await activeOf([log])
+    for (let at = 0; at < 40; at++) await log.propose(batchOf(`${at}`.padEnd(SNAPSHOT_EVERY_BYTES / 20, 'x')))
+    const { snapshot, entries } = await store.load()
+    expect(snapshot?.meta.index).toBeGreaterThan(20)
+    expect(entries.length).toBeLessThan(35)
   })
 })
 
