@@ -7,7 +7,7 @@ const voters = [1, 2, 3]
 for (const preVote of [false, true]) {
   const suffix = preVote ? 'PreVote' : ''
 
-  describe(preVote ? 'with pre-vote' : 'without pre-vote', () => {
+  describe(`elections, pre-vote: ${String(preVote)}`, () => {
     it(`LeaderElection${suffix}: a majority that can be reached and is not ahead elects`, () => {
       const cases: [logs: (number[] | undefined)[], role: string, term: number][] = [
         [[[], [], []], 'leader', 1],
