@@ -59,7 +59,7 @@ export interface ProducerOptions {
   readonly compression?: CompressionName
   /** Batches of one partition under way at once, 1 to 5. Default 5. */
   readonly maxInFlight?: number
-  /** How long a record may take from `send` to acknowledgement, retries included. Default 2 min. */
+  /** How long a record may take from its place in a batch to its acknowledgement, retries included. Looking up the topic and waiting for room come before it. Default 2 min. */
   readonly deliveryTimeout?: Duration
   /** How long one request may take. Default 30 s. */
   readonly requestTimeout?: Duration
@@ -95,7 +95,7 @@ export interface ConsumerOptions {
   readonly maxWait?: Duration
   /** A request is answered when so many bytes are there. Default 1. */
   readonly minBytes?: Size
-  /** What to do when the position was deleted. Default `error`. */
+  /** What to do when the position was deleted. Never goes back behind what was read: that is an error always. Default `error`. */
   readonly onOutOfRange?: 'error' | 'earliest' | 'latest'
   /** Verify the checksum of every batch. Default true. */
   readonly checkCrc?: boolean
