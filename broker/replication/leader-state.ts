@@ -56,6 +56,9 @@ export interface ReplicaRules {
   isEligible(nodeId: number, nodeEpoch: number): boolean
 }
 
+/** One that keeps up has what the leader had a few fetches ago. One that falls silent must not hold up acknowledgements for longer. */
+const JOIN_WAIT_MAX_MS = 500
+
 /** After a refusal the controller is not asked again at once: what it knows more will be here soon. */
 const REFUSAL_PAUSE_MS = 100
 
@@ -176,7 +179,7 @@ export class LeaderState {
   #isJoining(nodeId: number): boolean {
     const progress = this.#progress.get(nodeId)
     if (progress === undefined || !this.#rules.isEligible(nodeId, progress.nodeEpoch)) return false
-    return this.#rules.clock.monotonic() - progress.caughtUpAtMs <= this.#rules.replicaLagMaxMs
+    return this.#rules.clock.monotonic() - progress.caughtUpAtMs <= Math.min(JOIN_WAIT_MAX_MS, this.#rules.replicaLagMaxMs)
   }
 
   #durableOffset(nodeId: number, countsFlushed: boolean): number {
