@@ -118,6 +118,7 @@ class Cluster {
     }
     member.ready = undefined
     raw.advance()
+    this.#checkLogs(member)
     this.#snapshotAtTimes(member)
   }
 
@@ -161,6 +162,28 @@ class Cluster {
     const known = this.#leaders.get(term) ?? id
     expect(known, `one leader in term ${term}`).toBe(id)
     this.#leaders.set(term, id)
+  }
+
+  /** Logs that have one entry in common have all before it in common; whoever leads the newest term has all that was applied anywhere. */
+  #checkLogs({ storage, raw }: Member): void {
+    for (const { storage: other } of this.nodes) {
+      let isCommon = false
+      for (let index = Math.min(storage.lastIndex(), other.lastIndex()); index > 0; index--) {
+        const [ours, theirs] = [storage.term(index), other.term(index)]
+        if (ours === undefined || theirs === undefined) break
+        // An expectation for each index would take ten times as long.
+        if (isCommon && ours !== theirs) expect.fail(`logs that have a later entry in common differ at ${index}`)
+        isCommon ||= ours === theirs
+      }
+    }
+    const { role, term } = raw.status()
+    if (role !== 'leader' || this.nodes.some((node) => node.raw.status().term > term)) return
+    expect(raw.status().lastIndex, 'a leader has what was applied anywhere').toBeGreaterThanOrEqual(this.#agreed.length - 1)
+    for (const [index, content] of this.#agreed.entries()) {
+      const ours = storage.term(index)
+      if (index > 0 && ours !== undefined && !content.startsWith(`${ours}:`))
+        expect.fail(`the leader lacks entry ${index}, which was applied`)
+    }
   }
 
   #nodeOf(id: number): Member {
