@@ -138,7 +138,7 @@ export class Broker {
   /** Throws while the node does not serve. */
   checkServing(): void {
     if (this.#state === 'serving') return
-    if (this.#state === 'starting') throw new TidemarkError('UNAVAILABLE', 'the node is starting', { retryAfterMs: 100 })
+    if (this.#state === 'starting') throw new TidemarkError('UNAVAILABLE', 'the node is starting', { retryAfterMs: 20 })
     throw new TidemarkError('SHUTTING_DOWN', undefined, { retryAfterMs: 500 })
   }
 

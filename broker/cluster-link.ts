@@ -42,6 +42,7 @@ export class ClusterLink {
   #membership: Membership | undefined
   #channels: Promise<PeerChannels> | undefined
   #isClosed = false
+  readonly #closed: Deferred<void> = createDeferred<void>()
 
   constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity) {
     this.#config = config
@@ -143,6 +144,7 @@ export class ClusterLink {
     this.#membership = membership
     void this.#joinQuorum(this.#ownAddress(node))
     await this.#orFailure(this.#whenNamed())
+    await this.#orFailure(this.#whenLed())
     await this.#orFailure(membership.register())
     void membership.failed.then((error) => this.#failed.resolve(error))
   }
@@ -164,6 +166,7 @@ export class ClusterLink {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    this.#closed.resolve()
     this.view.close()
     await this.#membership?.close()
     await this.#observer?.close()
@@ -187,6 +190,21 @@ export class ClusterLink {
         await new Promise<void>((resolve) => this.#runtime.timers.after(known.retryAfterMs ?? RETRY_MS, resolve))
       }
     }
+  }
+
+  /** This node's own controller knows who is active: until then it would ask in vain. */
+  async #whenLed(): Promise<void> {
+    const log = this.#controllerNode?.log
+    if (log === undefined) return
+    const isLed = (): boolean =>
+      log.leadership.isActive || (log.leadership.leaderId >= 0 && log.leadership.leaderId !== this.#config.nodeId)
+    if (isLed()) return
+    const led = createDeferred<void>()
+    const stop = log.onLeadership(() => {
+      if (isLed()) led.resolve()
+    })
+    await Promise.race([led.promise, this.#closed.promise])
+    stop()
   }
 
   /** The metadata says which cluster this is. */
@@ -225,7 +243,10 @@ export class ClusterLink {
   #contacts(): readonly PeerAddress[] {
     const log = this.#controllerNode?.log
     const voters = log === undefined ? (this.#observer?.voters ?? []) : log.members.describe(log.status.confState.voters)
-    const known = voters.map((voter) => this.registeredAddress(voter.nodeId) ?? voter).filter(({ host }) => host !== '')
+    const known = voters
+      .filter(({ nodeId }) => nodeId !== this.#config.nodeId)
+      .map((voter) => this.registeredAddress(voter.nodeId) ?? voter)
+      .filter(({ host }) => host !== '')
     const { join, voters: configured } = this.#config
     return known.length > 0 ? known : [...join, ...configured]
   }

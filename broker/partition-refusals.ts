@@ -14,7 +14,7 @@ export function notLeader(
   address: Address | undefined,
 ): TidemarkError {
   if (leader < 0)
-    return new TidemarkError('LEADER_NOT_AVAILABLE', `${where} has no leader at the moment`, { retryAfterMs: 100, outcome: 'failed' })
+    return new TidemarkError('LEADER_NOT_AVAILABLE', `${where} has no leader at the moment`, { retryAfterMs: 20, outcome: 'failed' })
   if (leader === nodeId)
     return new TidemarkError('LEADER_NOT_AVAILABLE', `node ${nodeId} is about to lead ${where}`, { retryAfterMs: 50, outcome: 'failed' })
   const hint: LeaderHint | undefined = address && { nodeId: leader, leaderEpoch, host: address.host, port: address.port }

@@ -23,5 +23,5 @@ export function lateService(
 }
 
 function starting(): TidemarkError {
-  return new TidemarkError('UNAVAILABLE', 'the node is starting', { retryAfterMs: 100, outcome: 'failed' })
+  return new TidemarkError('UNAVAILABLE', 'the node is starting', { retryAfterMs: 20, outcome: 'failed' })
 }
