@@ -52,9 +52,10 @@ export class RaftLog implements MetadataLog, RaftDriverEvents {
 
   /** See `openRaftLog`. */
   constructor(options: RaftDriverOptions, driver: RaftDriver) {
+    const { runtime, nodeId, electionTimeoutMs } = options
     this.#options = options
     this.#driver = driver
-    this.#reads = new ReadBarriers(options.runtime.timers, options.nodeId, 2 * options.electionTimeoutMs)
+    this.#reads = new ReadBarriers(runtime.timers, `${nodeId}-${runtime.random.bytes(8).toString('hex')}`, 2 * electionTimeoutMs)
   }
 
   /** From here on time passes. */

@@ -15,20 +15,21 @@ interface Waiting {
 
 export class ReadBarriers {
   readonly #timers: Timers
-  readonly #nodeId: number
+  readonly #run: string
   readonly #timeoutMs: number
   readonly #waiting = new Map<string, Waiting>()
   #count = 0
 
-  constructor(timers: Timers, nodeId: number, timeoutMs: number) {
+  /** `run`: of this log object alone, so that an answer meant for an earlier one is none of ours. */
+  constructor(timers: Timers, run: string, timeoutMs: number) {
     this.#timers = timers
-    this.#nodeId = nodeId
+    this.#run = run
     this.#timeoutMs = timeoutMs
   }
 
   /** Rejects with `onTimeout()` when nothing is heard in time. */
   ask(onTimeout: () => TidemarkError): { readonly isDone: Promise<void>; readonly context: string } {
-    const context = `${this.#nodeId}-${++this.#count}`
+    const context = `${this.#run}-${++this.#count}`
     const done = createDeferred<void>()
     if (this.#waiting.size >= WAITING_MAX)
       done.reject(new TidemarkError('BUSY', `${WAITING_MAX} reads wait already`, { retryAfterMs: 100 }))

@@ -45,6 +45,9 @@ interface Sent {
 function play(broker: FakeBroker, steps: readonly Step[]): void {
   let at = 0
   let refusal: { readonly attempt: ProduceAttempt; readonly error: TidemarkError } | undefined
+  /** Batches that were tried before: a node does not find them too large later on. */
+  const tried = new Set<string>()
+  const keyOf = ({ producerId, partition, baseSequence }: ProduceAttempt): string => `${producerId} ${partition} ${baseSequence}`
   const refuse = (attempt: ProduceAttempt | undefined, error: TidemarkError): void => {
     if (attempt !== undefined) refusal = { attempt, error }
   }
@@ -74,7 +77,10 @@ function play(broker: FakeBroker, steps: readonly Step[]): void {
         refuse(attempts[0], new TidemarkError('BUSY', undefined, { retryAfterMs: 10 }))
         return undefined
       case 'too large':
-        refuse(attempts[0], new TidemarkError('RECORD_TOO_LARGE'))
+        refuse(
+          attempts.find((attempt) => !tried.has(keyOf(attempt))),
+          new TidemarkError('RECORD_TOO_LARGE'),
+        )
         return undefined
       case 'move leader':
         broker.moveLeader(TOPIC, attempts[0]?.partition ?? 0, 1 - (attempts[0]?.node ?? 0))
@@ -85,7 +91,9 @@ function play(broker: FakeBroker, steps: readonly Step[]): void {
   }
   broker.produceFault = (attempts) => {
     refusal = undefined
-    return fault(steps[at++], attempts)
+    const current = fault(steps[at++], attempts)
+    for (const attempt of attempts) tried.add(keyOf(attempt))
+    return current
   }
 }
 
