@@ -11,6 +11,7 @@ import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { ControllerService, type VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
+import type { Dial } from '../protocol/grpc-dial.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import { VERSION } from '../protocol/version.ts'
 import { createDeferred, type Deferred } from '../runtime/deferred.ts'
@@ -36,6 +37,7 @@ export class ClusterLink {
   readonly #config: NodeConfig
   readonly #runtime: Runtime
   readonly #identity: DirectoryIdentity
+  readonly #dial: Dial | undefined
   readonly #failed: Deferred<Error> = createDeferred<Error>()
   #controllerNode: ControllerNode | undefined
   #observer: MetadataObserver | undefined
@@ -44,10 +46,12 @@ export class ClusterLink {
   #isClosed = false
   readonly #closed: Deferred<void> = createDeferred<void>()
 
-  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity) {
+  /** `dial`: undefined for gRPC's own. */
+  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity, dial: Dial | undefined) {
     this.#config = config
     this.#runtime = runtime
     this.#identity = identity
+    this.#dial = dial
     this.view = new MetadataView(runtime.timers)
     this.controller = new ActiveController({
       local: () => this.#controllerNode?.controller,
@@ -269,7 +273,7 @@ export class ClusterLink {
   }
 
   loadChannels(): Promise<PeerChannels> {
-    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock))
+    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock, this.#dial))
     return this.#channels
   }
 }

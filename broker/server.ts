@@ -17,15 +17,14 @@ import type { Runtime } from '../runtime/runtime.ts'
 import { Broker } from './broker.ts'
 import { ClusterLink } from './cluster-link.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
+import type { Listening, NodeNetwork } from './node-network.ts'
 import type { Partition } from './partition.ts'
 import { PartitionRegistry } from './partition-registry.ts'
 import { ProducerIds } from './producer-ids.ts'
 import { GrpcReplicaChannel } from './replication/grpc-channel.ts'
 import { NodeReplication } from './replication/node-replication.ts'
 import { RetentionLoop } from './retention-loop.ts'
-import type { GrpcServer } from './transport/grpc/grpc-server.ts'
-import { createHttpServer, type HttpServer } from './transport/http/http-server.ts'
-import { Port } from './transport/port.ts'
+import { tcpNetwork } from './transport/tcp-network.ts'
 
 /** How long calls under way may go on once everything they wait for has been answered. */
 const CALL_GRACE_MS = 2000
@@ -46,6 +45,8 @@ export interface StartOptions {
   readonly configEntries?: readonly ConfigSourceEntry[]
   /** Keeps the quorum state somewhere else than in the data directory. For nodes in memory. */
   readonly quorumStore?: RaftStore
+  /** Default: TCP. */
+  readonly network?: NodeNetwork
 }
 
 /** A quorum state that lasts as long as the object: for nodes in memory, which may be started on it again. */
@@ -70,14 +71,12 @@ class Node implements RunningNode {
   readonly #config: NodeConfig
   readonly #runtime: Runtime
   readonly #options: StartOptions
+  readonly #network: NodeNetwork
   readonly #failed = createDeferred<Error>()
   #dataDir: DataDir | undefined
   #cluster: ClusterLink | undefined
   #broker: Broker | undefined
-  #port: Port | undefined
-  #portNumber = 0
-  #grpc: GrpcServer | undefined
-  #http: HttpServer | undefined
+  #listening: Listening | undefined
   #retention: RetentionLoop | undefined
   #replication: NodeReplication | undefined
   #unsubscribe: (() => void) | undefined
@@ -87,6 +86,7 @@ class Node implements RunningNode {
     this.#config = config
     this.#runtime = runtime
     this.#options = options
+    this.#network = options.network ?? tcpNetwork
   }
 
   get nodeId(): number {
@@ -102,7 +102,7 @@ class Node implements RunningNode {
   }
 
   get port(): number {
-    return this.#portNumber
+    return this.#listening?.port ?? 0
   }
 
   get failed(): Promise<Error> {
@@ -112,7 +112,7 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const startedMs = this.#runtime.clock.monotonic()
     const dataDir = await this.#openDataDir()
-    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId))
+    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId), this.#network.dial)
     this.#cluster = cluster
     void cluster.failed.then((error) => this.#fail(error))
     // Both are waited for even when one fails: what the other opened has to be closed again.
@@ -173,26 +173,8 @@ class Node implements RunningNode {
   }
 
   async #listen(cluster: ClusterLink): Promise<void> {
-    const { limits, listen } = this.#config
-    const http = createHttpServer(() => this.#broker)
-    this.#http = http
-    // The largest thing to load; meanwhile the store of the quorum opens on another thread.
-    const services = await import('./transport/grpc/services.ts')
-    const grpc = services.openGrpcServer(limits)
-    this.#grpc = grpc
-    services.addNodeServices(grpc, () => cluster.controllerNode)
-    services.addServices(grpc, () => this.#broker)
-    this.#port = new Port(
-      { ...listen, connectionsMax: limits.connectionsMax, handshakeTimeoutMs: limits.handshakeTimeoutMs },
-      {
-        http1: (socket) => http.inject(socket),
-        http2: (socket) => grpc.inject(socket),
-        closed: (peer) => this.#broker?.connectionClosed(peer),
-      },
-      this.#runtime.timers,
-      this.#runtime.log,
-    )
-    this.#portNumber = await this.#port.listen()
+    const served = { broker: () => this.#broker, controllerNode: () => cluster.controllerNode }
+    this.#listening = await this.#network.listen(served, this.#config, this.#runtime)
   }
 
   #createBroker(dataDir: DataDir, cluster: ClusterLink): Broker {
@@ -211,7 +193,7 @@ class Node implements RunningNode {
         nodeId: this.nodeId,
         nodeEpoch: cluster.nodeEpoch,
       })),
-      portStats: () => this.#port ?? { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
+      portStats: () => this.#listening?.stats ?? { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
       storageStats: () => ({
         syncCount: dataDir.health.syncCount,
         syncTotalMs: dataDir.health.syncTotalMs,
@@ -257,9 +239,9 @@ class Node implements RunningNode {
 
   async #stop(): Promise<void> {
     await this.#cluster?.leave()
-    this.#port?.stopListening()
+    this.#listening?.stop()
     this.#broker?.stopServing()
-    await this.#grpc?.shutdown(CALL_GRACE_MS)
+    await this.#listening?.drain(CALL_GRACE_MS)
     await this.#retention?.close()
     this.#unsubscribe?.()
     await this.#replication?.close()
@@ -267,8 +249,7 @@ class Node implements RunningNode {
     this.#broker?.close()
     await this.#cluster?.close()
     await this.#dataDir?.close()
-    this.#http?.close()
-    this.#port?.destroy()
+    this.#listening?.destroy()
     this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
   }
 }

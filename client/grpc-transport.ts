@@ -2,6 +2,7 @@
 import * as grpc from '@grpc/grpc-js'
 import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
 import { TidemarkError } from '../protocol/errors.ts'
+import { type Dial, dialGrpc, type GrpcClient } from '../protocol/grpc-dial.ts'
 import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
 import {
   type FetchRequestMessage,
@@ -41,7 +42,7 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
 type Definition = grpc.MethodDefinition<unknown, unknown>
 
 /** `clientId` names the application in the node's logs. */
-export function createGrpcTransport(clock: Clock, clientId?: string): Transport {
+export function createGrpcTransport(clock: Clock, clientId?: string, dial: Dial = dialGrpc): Transport {
   const options = clientId === undefined ? CHANNEL_OPTIONS : { ...CHANNEL_OPTIONS, 'grpc.primary_user_agent': clientId }
   const connections = new Map<string, GrpcConnection>()
   let isClosed = false
@@ -51,7 +52,7 @@ export function createGrpcTransport(clock: Clock, clientId?: string): Transport 
       let connection = connections.get(address)
       if (connection === undefined) {
         dropIdle(connections, clock.monotonic())
-        connection = new GrpcConnection(address, clock, options)
+        connection = new GrpcConnection(address, clock, dial(address, options))
         connections.set(address, connection)
       }
       return connection
@@ -76,16 +77,16 @@ function dropIdle(connections: Map<string, GrpcConnection>, nowMs: number): void
 class GrpcConnection implements Connection {
   readonly #address: string
   readonly #clock: Clock
-  readonly #client: grpc.Client
+  readonly #client: GrpcClient
   readonly #streams = new Set<{ cancel(): void }>()
   #openCalls = 0
   #usedMs: number
 
-  constructor(address: string, clock: Clock, options: grpc.ChannelOptions) {
+  constructor(address: string, clock: Clock, client: GrpcClient) {
     this.#address = address
     this.#clock = clock
     this.#usedMs = clock.monotonic()
-    this.#client = new grpc.Client(address, grpc.credentials.createInsecure(), options)
+    this.#client = client
   }
 
   /** True when nothing is under way and was not for a while. */

@@ -3,6 +3,7 @@ import * as grpc from '@grpc/grpc-js'
 import { formatAddress } from '../protocol/addresses.ts'
 import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
 import type { TidemarkError } from '../protocol/errors.ts'
+import { type Dial, dialGrpc, type GrpcClient } from '../protocol/grpc-dial.ts'
 import type { Clock } from '../runtime/runtime.ts'
 
 /** Marks a request that a node passes on: it is not passed on again. */
@@ -40,18 +41,20 @@ export interface UnaryAnswer<Response> {
 
 export class PeerChannels {
   readonly #clock: Clock
-  readonly #clients = new Map<string, grpc.Client>()
+  readonly #dial: Dial
+  readonly #clients = new Map<string, GrpcClient>()
   #isClosed = false
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, dial: Dial = dialGrpc) {
     this.#clock = clock
+    this.#dial = dial
   }
 
-  client({ host, port }: PeerAddress): grpc.Client {
+  client({ host, port }: PeerAddress): GrpcClient {
     const address = formatAddress(host, port)
     let client = this.#clients.get(address)
     if (client === undefined) {
-      client = new grpc.Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS)
+      client = this.#dial(address, CHANNEL_OPTIONS)
       if (this.#isClosed) client.close()
       else this.#clients.set(address, client)
     }

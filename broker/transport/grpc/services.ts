@@ -18,12 +18,15 @@ import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
 import { createReplicaService } from './replica-service.ts'
 
+/** Where services are added: a server of grpc-js, or what stands for one. */
+export type ServiceHost = Pick<grpc.Server, 'addService'>
+
 export function openGrpcServer(limits: Limits): GrpcServer {
   return createGrpcServer(limits)
 }
 
 /** Serves the other nodes: from the start, because a quorum must come together before anything else can. */
-export function addNodeServices({ server }: GrpcServer, node: () => ControllerNode | undefined): void {
+export function addNodeServices(server: ServiceHost, node: () => ControllerNode | undefined): void {
   server.addService(
     QuorumService,
     createQuorumService(() => node()?.log.receiver),
@@ -32,7 +35,7 @@ export function addNodeServices({ server }: GrpcServer, node: () => ControllerNo
 }
 
 /** Serves the broker, once there is one; until then calls are refused for the moment. */
-export function addServices({ server }: GrpcServer, broker: () => Broker | undefined): void {
+export function addServices(server: ServiceHost, broker: () => Broker | undefined): void {
   const add = (definition: grpc.ServiceDefinition, create: (broker: Broker) => grpc.UntypedServiceImplementation): void => {
     let made: grpc.UntypedServiceImplementation | undefined
     server.addService(
