@@ -9,6 +9,7 @@ import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { ByteBudget } from './backpressure.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import { Counters } from './counters.ts'
+import { MetadataCatchUp } from './metadata-catch-up.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionRegistry } from './partition-registry.ts'
 import { ProducerIds } from './producer-ids.ts'
@@ -53,6 +54,7 @@ export class Broker {
   readonly view: MetadataView
   /** Who decides about it. */
   readonly controller: ActiveController
+  readonly catchUp: MetadataCatchUp
   /** The node that does, as far as this one knows; -1: none. */
   readonly controllerId: () => number
   /** The cluster does not count on this node at the moment. */
@@ -95,6 +97,7 @@ export class Broker {
     this.storageFailure = parts.storageFailure
     this.view = parts.view
     this.controller = parts.controller
+    this.catchUp = new MetadataCatchUp(parts.controller, parts.view)
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))

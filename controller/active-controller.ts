@@ -17,7 +17,13 @@ const CALL_TIMEOUT_MS = 10_000
 
 /** Of the calls that keep a node in the cluster: one that hangs must not take the next one's place. */
 const NODE_CALL_TIMEOUT_MS = 1500
-const NODE_CALLS: ReadonlySet<string> = new Set(['registerNode', 'heartbeat', 'alterPartitions', 'allocateProducerIds'])
+const NODE_CALLS: ReadonlySet<string> = new Set([
+  'registerNode',
+  'heartbeat',
+  'alterPartitions',
+  'allocateProducerIds',
+  'readMetadataVersion',
+])
 
 /** How long an answer is held back until this node knows what it changed. */
 const CATCH_UP_TIMEOUT_MS = 5000
@@ -31,6 +37,7 @@ const CALLS = {
   heartbeat: ControllerService.heartbeat,
   alterPartitions: ControllerService.alterPartitions,
   allocateProducerIds: ControllerService.allocateProducerIds,
+  readMetadataVersion: ControllerService.readMetadataVersion,
   createTopics: ClusterService.createTopics,
   deleteTopics: ClusterService.deleteTopics,
   growTopics: ClusterService.growTopics,

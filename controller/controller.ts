@@ -36,6 +36,8 @@ import type {
   AlterPartitionsResponse,
   NodeHeartbeatRequest,
   NodeHeartbeatResponse,
+  ReadMetadataVersionRequest,
+  ReadMetadataVersionResponse,
   RegisterNodeRequest,
   RegisterNodeResponse,
 } from '../protocol/gen/tidemark/v1/controller.ts'
@@ -195,6 +197,13 @@ export class Controller {
   /** Producer ids that nobody had before. */
   allocateProducerIds(request: AllocateProducerIdsRequest): Promise<AllocateProducerIdsResponse> {
     return this.#decide((image) => allocateProducerIds(image, request))
+  }
+
+  /** Everything that was decided before the call is in this version. */
+  async readMetadataVersion(_request: ReadMetadataVersionRequest): Promise<ReadMetadataVersionResponse> {
+    if (!this.leadership.isActive) throw this.#log.notController()
+    await this.#log.readBarrier()
+    return { metadataVersion: this.image.version }
   }
 
   electLeaders(request: ElectLeadersRequest): Promise<ElectLeadersResponse> {

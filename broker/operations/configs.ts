@@ -16,8 +16,9 @@ import type { Broker } from '../broker.ts'
 import type { ConfigSourceEntry } from '../config.ts'
 import type { Origin } from './topics.ts'
 
-export function describeConfigs(broker: Broker, request: DescribeConfigsRequest): DescribeConfigsResponse {
+export async function describeConfigs(broker: Broker, request: DescribeConfigsRequest): Promise<DescribeConfigsResponse> {
   broker.checkServing()
+  await broker.catchUp.knowing(request.resources.flatMap(({ scope, name }) => (scope === ConfigScope.TOPIC ? [name] : [])))
   return { resources: request.resources.map((resource) => describeResource(broker, resource)) }
 }
 

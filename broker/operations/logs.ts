@@ -24,6 +24,7 @@ const PARTITIONS_MAX = 10_000
 export async function listOffsets(broker: Broker, request: ListOffsetsRequest): Promise<ListOffsetsResponse> {
   broker.checkServing()
   checkCount(request.partitions.length)
+  await broker.catchUp.knowing(request.partitions.map(({ topic }) => topic))
   const partitions = await Promise.all(
     request.partitions.map(async (entry): Promise<PartitionOffset> => {
       const nothing = {
@@ -66,6 +67,7 @@ async function findOffset(partition: Partition, entry: ListOffsetsPartition): Pr
 export async function deleteRecords(broker: Broker, request: DeleteRecordsRequest): Promise<DeleteRecordsResponse> {
   broker.checkServing()
   checkCount(request.partitions.length)
+  await broker.catchUp.knowing(request.partitions.map(({ topic }) => topic))
   const partitions = await Promise.all(
     request.partitions.map(async (entry): Promise<DeleteRecordsResult> => {
       const result = { topic: entry.topic, partition: entry.partition, error: undefined, logStartOffset: 0 }
@@ -96,8 +98,9 @@ function newLogStart(partition: Partition, entry: DeleteRecordsPartition): numbe
   return target.value
 }
 
-export function describeLogs(broker: Broker, request: DescribeLogsRequest): DescribeLogsResponse {
+export async function describeLogs(broker: Broker, request: DescribeLogsRequest): Promise<DescribeLogsResponse> {
   broker.checkServing()
+  await broker.catchUp.knowing(request.topics)
   const wanted = request.topics.length === 0 ? broker.partitions.all() : request.topics.flatMap((topic) => broker.partitions.ofTopic(topic))
   return { partitions: wanted.map(describePartition) }
 }

@@ -55,6 +55,7 @@ export async function describeTopics(
   if (request.maxWaitMs > 0) {
     await broker.view.waitForVersion(request.afterVersion, { timeoutMs: Math.min(request.maxWaitMs, METADATA_WAIT_MAX_MS), signal })
   }
+  await broker.catchUp.knowing(request.topics)
   if (broker.config.autoCreateTopics && !request.all) await createMissing(broker, request.topics)
   const image = broker.view.image
   const topics = request.all

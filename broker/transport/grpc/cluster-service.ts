@@ -17,7 +17,7 @@ export function createClusterService(broker: Broker): ClusterServer {
     createTopics: unary((request, context) => createTopics(broker, request, context), version),
     deleteTopics: unary((request, context) => deleteTopics(broker, request, context), version),
     growTopics: unary((request, context) => growTopics(broker, request, context), version),
-    describeConfigs: unary(async (request) => describeConfigs(broker, request)),
+    describeConfigs: unary((request) => describeConfigs(broker, request)),
     alterConfigs: unary((request, context) => alterConfigs(broker, request, context), version),
     initProducer: unary(async () => {
       broker.checkServing()

@@ -17,6 +17,7 @@ export function createControllerService(node: () => ControllerNode | undefined):
     heartbeat: unary(async (request) => existing().controller.heartbeat(request)),
     alterPartitions: unary(async (request) => existing().controller.alterPartitions(request)),
     allocateProducerIds: unary(async (request) => existing().controller.allocateProducerIds(request)),
+    readMetadataVersion: unary(async (request) => existing().controller.readMetadataVersion(request)),
     fetchMetadata: unary(async (request, { signal }) => {
       const { log, controller } = existing()
       const { clusterId } = controller.image

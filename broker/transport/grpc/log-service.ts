@@ -54,7 +54,7 @@ export function createLogService(broker: Broker): LogHandlers {
     fetchStream: (call) => new FetchStream(broker, call).start(),
     listOffsets: unary((request) => listOffsets(broker, request)),
     deleteRecords: unary((request) => deleteRecords(broker, request)),
-    describeLogs: unary(async (request) => describeLogs(broker, request)),
+    describeLogs: unary((request) => describeLogs(broker, request)),
   }
 }
 

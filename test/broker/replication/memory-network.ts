@@ -1,7 +1,7 @@
 /** Streams between the nodes of a test: messages cross as bytes, in order, after a while; links can be cut, each way by itself. */
 import type { ReplicaChannel, ReplicaStream, ReplicaStreamEvents } from '../../../broker/replication/channel.ts'
 import { ReplicaFetchRequest, ReplicaFetchResponse } from '../../../protocol/gen/tidemark/v1/replica.ts'
-import type { VirtualTime } from './virtual-time.ts'
+import type { VirtualTime } from '../../sim/virtual-time.ts'
 
 /** Who answers on a node; undefined while it is down. */
 export type Answerer = (request: ReplicaFetchRequest, done: (response: ReplicaFetchResponse) => void) => { cancel(): void }

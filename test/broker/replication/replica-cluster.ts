@@ -23,7 +23,8 @@ import { MemoryFiles } from '../../../testing/memory-files.ts'
 import { createContext, idOf, requestOf } from '../../controller/fixtures.ts'
 import { batchOf } from '../../log/support.ts'
 import { MemoryNetwork } from './memory-network.ts'
-import { chanceOf, VirtualTime } from './virtual-time.ts'
+import { chanceOf } from '../../sim/random.ts'
+import { VirtualTime } from '../../sim/virtual-time.ts'
 
 export const TOPIC = 'orders'
 const PRODUCE_TIMEOUT_MS = 3000

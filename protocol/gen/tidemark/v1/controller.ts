@@ -11,6 +11,15 @@ export const protobufPackage = "tidemark.v1";
 
 export const protobufFileName = "tidemark/v1/controller.proto";
 
+/** Asks the active controller, which makes sure with a majority that it still is. */
+export interface ReadMetadataVersionRequest {
+}
+
+/** The number of metadata batches that are committed, at the least. */
+export interface ReadMetadataVersionResponse {
+  metadataVersion: number;
+}
+
 /** Who comes up, where, and on which disk. */
 export interface RegisterNodeRequest {
   /** Empty: the node has not been in a cluster yet. Another than ours: INCONSISTENT_CLUSTER_ID. */
@@ -162,6 +171,104 @@ export interface VoterDescription {
   host: string;
   port: number;
 }
+
+function createBaseReadMetadataVersionRequest(): ReadMetadataVersionRequest {
+  return {};
+}
+
+export const ReadMetadataVersionRequest: MessageFns<ReadMetadataVersionRequest> = {
+  encode(_: ReadMetadataVersionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadMetadataVersionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadMetadataVersionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReadMetadataVersionRequest>, I>>(base?: I): ReadMetadataVersionRequest {
+    return ReadMetadataVersionRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReadMetadataVersionRequest>, I>>(_: I): ReadMetadataVersionRequest {
+    const message = createBaseReadMetadataVersionRequest();
+    return message;
+  },
+};
+
+function createBaseReadMetadataVersionResponse(): ReadMetadataVersionResponse {
+  return { metadataVersion: 0 };
+}
+
+export const ReadMetadataVersionResponse: MessageFns<ReadMetadataVersionResponse> = {
+  encode(message: ReadMetadataVersionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.metadataVersion !== 0) {
+      writer.uint32(8).uint64(message.metadataVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReadMetadataVersionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReadMetadataVersionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.metadataVersion = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReadMetadataVersionResponse>, I>>(base?: I): ReadMetadataVersionResponse {
+    return ReadMetadataVersionResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReadMetadataVersionResponse>, I>>(object: I): ReadMetadataVersionResponse {
+    const message = createBaseReadMetadataVersionResponse();
+    message.metadataVersion = object.metadataVersion ?? 0;
+    return message;
+  },
+};
 
 function createBaseRegisterNodeRequest(): RegisterNodeRequest {
   return {
@@ -1565,6 +1672,18 @@ export const ControllerService = {
       Buffer.from(AllocateProducerIdsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AllocateProducerIdsResponse => AllocateProducerIdsResponse.decode(value),
   },
+  /** How far the metadata is committed: a node that has applied that much knows everything that was decided before it asked. */
+  readMetadataVersion: {
+    path: "/tidemark.v1.Controller/ReadMetadataVersion" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReadMetadataVersionRequest): Buffer =>
+      Buffer.from(ReadMetadataVersionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReadMetadataVersionRequest => ReadMetadataVersionRequest.decode(value),
+    responseSerialize: (value: ReadMetadataVersionResponse): Buffer =>
+      Buffer.from(ReadMetadataVersionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReadMetadataVersionResponse => ReadMetadataVersionResponse.decode(value),
+  },
   /** The committed metadata log, from an offset on; a long poll at its end. */
   fetchMetadata: {
     path: "/tidemark.v1.Controller/FetchMetadata" as const,
@@ -1587,6 +1706,8 @@ export interface ControllerServer extends UntypedServiceImplementation {
   alterPartitions: handleUnaryCall<AlterPartitionsRequest, AlterPartitionsResponse>;
   /** Producer ids that nobody had before. */
   allocateProducerIds: handleUnaryCall<AllocateProducerIdsRequest, AllocateProducerIdsResponse>;
+  /** How far the metadata is committed: a node that has applied that much knows everything that was decided before it asked. */
+  readMetadataVersion: handleUnaryCall<ReadMetadataVersionRequest, ReadMetadataVersionResponse>;
   /** The committed metadata log, from an offset on; a long poll at its end. */
   fetchMetadata: handleUnaryCall<FetchMetadataRequest, FetchMetadataResponse>;
 }

@@ -1,0 +1,51 @@
+/**
+ * Brings this node's metadata up to what is committed: before it says that something does not exist. What one node has answered to a client is
+ * then known to every other that is asked later.
+ */
+import type { ActiveController } from '../controller/active-controller.ts'
+import type { MetadataView } from '../controller/metadata-view.ts'
+
+/** Longer than this nobody is kept waiting for a node that lags. */
+const CATCH_UP_MS = 1500
+
+export class MetadataCatchUp {
+  readonly #controller: Pick<ActiveController, 'ask'>
+  readonly #view: MetadataView
+  #underWay: Promise<void> | undefined
+  /** Begins when the one under way is over: that one may have asked too early for those who come meanwhile. */
+  #next: Promise<void> | undefined
+
+  constructor(controller: Pick<ActiveController, 'ask'>, view: MetadataView) {
+    this.#controller = controller
+    this.#view = view
+  }
+
+  /** Before an answer that depends on these topics: another node may have answered already that one of them was created. */
+  async knowing(topics: Iterable<string>): Promise<void> {
+    for (const topic of topics) if (!this.#view.image.topics.has(topic)) return this.#run()
+  }
+
+  /** Resolves when this node knows what was decided before the call, or that nobody can say. However many ask, one request is under way. */
+  #run(): Promise<void> {
+    if (this.#underWay === undefined) return this.#start()
+    this.#next ??= this.#underWay.then(() => this.#start())
+    return this.#next
+  }
+
+  #start(): Promise<void> {
+    this.#next = undefined
+    this.#underWay = this.#catchUp().finally(() => {
+      this.#underWay = undefined
+    })
+    return this.#underWay
+  }
+
+  async #catchUp(): Promise<void> {
+    try {
+      const { metadataVersion } = await this.#controller.ask('readMetadataVersion', {})
+      await this.#view.waitForVersion(metadataVersion - 1, { timeoutMs: CATCH_UP_MS })
+    } catch {
+      // Without a controller what is known here is the best there is.
+    }
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * What goes wrong in a run, and how often. Everything here is something that three nodes with durability `fsync` have to survive without losing an
+ * acknowledged record; damage to the records themselves has scenarios of its own.
+ */
+import type { SimCluster } from './cluster.ts'
+import type { SimNode } from './node.ts'
+import { between, type Chance, pick } from './random.ts'
+
+interface Fault {
+  readonly name: string
+  /** How often, beside the others. */
+  readonly weight: number
+  begin(faults: Faults, node: SimNode): void
+}
+
+const FAULTS: readonly Fault[] = [
+  { name: 'kill', weight: 3, begin: ({ cluster }, node) => (node.kill(), cluster.trace.say(`n${node.nodeId}`, 'KILLED')) },
+  { name: 'power', weight: 3, begin: ({ cluster }, node) => (node.losePower(), cluster.trace.say(`n${node.nodeId}`, 'POWER LOST')) },
+  { name: 'power of all', weight: 0.4, begin: (faults) => faults.losePowerOfAll() },
+  { name: 'stop', weight: 1.5, begin: (faults, node) => faults.stop(node) },
+  { name: 'pause', weight: 2, begin: (faults, node) => faults.pause(node) },
+  { name: 'isolate', weight: 1.5, begin: (faults, node) => faults.isolate(node) },
+  { name: 'one way', weight: 1.5, begin: (faults, node) => faults.cutOneWay(node) },
+  { name: 'not transitive', weight: 1, begin: (faults, node) => faults.cutOneLink(node) },
+  { name: 'blip', weight: 1.5, begin: (faults, node) => faults.blip(node) },
+  { name: 'reset', weight: 1.5, begin: ({ cluster, chance }) => cluster.network.resetSome(chance()) },
+  { name: 'slow disk', weight: 1, begin: (faults, node) => faults.slowDisk(node) },
+  { name: 'slow network', weight: 0.7, begin: (faults) => faults.slowNetwork() },
+  { name: 'clock', weight: 0.7, begin: (faults, node) => faults.moveClock(node) },
+]
+
+const WEIGHT = FAULTS.reduce((sum, { weight }) => sum + weight, 0)
+
+export class Faults {
+  readonly cluster: SimCluster
+  readonly chance: Chance
+  count = 0
+  #isPeace = false
+
+  constructor(cluster: SimCluster, chance: Chance) {
+    this.cluster = cluster
+    this.chance = chance
+  }
+
+  /** One more; or some relief. */
+  step(): void {
+    const { cluster, chance } = this
+    const node = pick(chance, cluster.nodes)
+    if (chance() < 0.35) {
+      this.relieve(node)
+      return
+    }
+    let at = chance() * WEIGHT
+    const fault = FAULTS.find(({ weight }) => (at -= weight) < 0) ?? (FAULTS[0] as Fault)
+    this.count++
+    cluster.trace.say('!', `${fault.name}, n${node.nodeId}`)
+    fault.begin(this, node)
+  }
+
+  /** A node comes back, or the network is whole again. */
+  relieve(node: SimNode): void {
+    const { cluster, chance } = this
+    const down = cluster.nodes.filter((one) => !isAlive(one))
+    if (down.length > 0 && chance() < 0.8) this.start(pick(chance, down))
+    else if (chance() < 0.5) cluster.network.heal()
+    else {
+      node.disk.slowness = 1
+      cluster.network.slowness = 1
+      node.life?.process.resume()
+    }
+  }
+
+  /** All is well from here on. */
+  heal(): void {
+    const { cluster } = this
+    this.#isPeace = true
+    cluster.trace.say('!', 'all is well')
+    cluster.network.heal()
+    cluster.network.slowness = 1
+    for (const node of cluster.nodes) {
+      node.disk.slowness = 1
+      node.life?.process.resume()
+      if (!isAlive(node)) this.start(node)
+    }
+  }
+
+  /** As whoever looks after a node does. */
+  start(node: SimNode): void {
+    node.start()
+    this.cluster.trace.say(`n${node.nodeId}`, 'STARTED')
+  }
+
+  losePowerOfAll(): void {
+    for (const node of this.cluster.nodes) node.losePower()
+    this.cluster.trace.say('!', 'POWER LOST everywhere')
+  }
+
+  stop(node: SimNode): void {
+    if (!node.isUp) return
+    this.cluster.trace.say(`n${node.nodeId}`, 'STOPPING')
+    void node.stop().then(() => {
+      if (this.#isPeace && !isAlive(node)) this.start(node)
+    })
+  }
+
+  pause(node: SimNode): void {
+    const { process } = node.life ?? {}
+    if (process === undefined || process.isPaused) return
+    process.pause()
+    const pauseMs = this.chance() < 0.5 ? between(this.chance, 20, 600) : between(this.chance, 1500, 4000)
+    this.cluster.time.after(pauseMs, () => process.resume())
+  }
+
+  isolate({ nodeId }: SimNode): void {
+    const others = this.#hosts().filter((host) => host !== `n${nodeId}`)
+    this.cluster.split([`n${nodeId}`], others)
+  }
+
+  cutOneWay({ nodeId }: SimNode): void {
+    for (const host of this.#hosts()) {
+      if (host === `n${nodeId}`) continue
+      if (this.chance() < 0.5) this.cluster.network.cut(`n${nodeId}`, host)
+      else if (this.chance() < 0.3) this.cluster.network.cut(host, `n${nodeId}`)
+    }
+  }
+
+  /** Two nodes that both reach the third do not reach each other. */
+  cutOneLink({ nodeId }: SimNode): void {
+    const other = pick(this.chance, this.cluster.nodes)
+    if (other.nodeId !== nodeId) this.cluster.split([`n${nodeId}`], [`n${other.nodeId}`])
+  }
+
+  blip(node: SimNode): void {
+    this.isolate(node)
+    this.cluster.time.after(between(this.chance, 1, 200), () => this.cluster.network.heal())
+  }
+
+  slowDisk({ disk }: SimNode): void {
+    disk.slowness = between(this.chance, 10, 200)
+  }
+
+  slowNetwork(): void {
+    this.cluster.network.slowness = between(this.chance, 5, 60)
+  }
+
+  moveClock({ life }: SimNode): void {
+    if (life !== undefined) life.process.wallOffsetMs = between(this.chance, -3_600_000, 3_600_000)
+  }
+
+  #hosts(): string[] {
+    return this.cluster.nodes.map(({ nodeId }) => `n${nodeId}`)
+  }
+}
+
+function isAlive({ life }: SimNode): boolean {
+  return life?.process.isAlive === true
+}
