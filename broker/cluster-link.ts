@@ -31,13 +31,20 @@ export interface DirectoryIdentity {
   readonly directoryId: string
 }
 
+export interface LinkOptions {
+  /** Undefined: as gRPC does. */
+  readonly dial: Dial | undefined
+  /** Batches between two snapshots of the metadata; undefined: as many as usual. */
+  readonly snapshotEvery: number | undefined
+}
+
 export class ClusterLink {
   readonly view: MetadataView
   readonly controller: ActiveController
   readonly #config: NodeConfig
   readonly #runtime: Runtime
   readonly #identity: DirectoryIdentity
-  readonly #dial: Dial | undefined
+  readonly #options: LinkOptions
   readonly #failed: Deferred<Error> = createDeferred<Error>()
   #controllerNode: ControllerNode | undefined
   #observer: MetadataObserver | undefined
@@ -46,12 +53,11 @@ export class ClusterLink {
   #isClosed = false
   readonly #closed: Deferred<void> = createDeferred<void>()
 
-  /** `dial`: undefined for gRPC's own. */
-  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity, dial: Dial | undefined) {
+  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity, options: LinkOptions) {
     this.#config = config
     this.#runtime = runtime
     this.#identity = identity
-    this.#dial = dial
+    this.#options = options
     this.view = new MetadataView(runtime.timers)
     this.controller = new ActiveController({
       local: () => this.#controllerNode?.controller,
@@ -110,6 +116,7 @@ export class ClusterLink {
       directoryId: this.#identity.directoryId,
       clusterId: () => this.view.image.clusterId || this.#identity.clusterId,
       store: await openStore(),
+      snapshotEvery: this.#options.snapshotEvery,
       channels: () => this.loadChannels(),
       addressOf: (id) => this.registeredAddress(id),
       contacts,
@@ -273,7 +280,7 @@ export class ClusterLink {
   }
 
   loadChannels(): Promise<PeerChannels> {
-    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock, this.#dial))
+    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock, this.#options.dial))
     return this.#channels
   }
 }

@@ -22,6 +22,8 @@ export interface ControllerNodeParts {
   readonly directoryId: string
   readonly clusterId: () => string
   readonly store: RaftStore
+  /** Batches between two snapshots; undefined: as many as usual. */
+  readonly snapshotEvery: number | undefined
   readonly channels: () => Promise<PeerChannels>
   readonly addressOf: (nodeId: number) => PeerAddress | undefined
   /** Controllers of a running cluster, for a node that joins it. */
@@ -45,6 +47,7 @@ export async function openControllerNode(parts: ControllerNodeParts): Promise<Co
     addressOf: parts.addressOf,
     electionTimeoutMs: config.electionTimeoutMs,
     heartbeatIntervalMs: config.electionHeartbeatIntervalMs,
+    ...(parts.snapshotEvery !== undefined && { snapshotEvery: parts.snapshotEvery }),
   })
   const controllerParts: ControllerParts = {
     runtime,

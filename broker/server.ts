@@ -45,6 +45,8 @@ export interface StartOptions {
   readonly configEntries?: readonly ConfigSourceEntry[]
   /** Keeps the quorum state somewhere else than in the data directory. For nodes in memory. */
   readonly quorumStore?: RaftStore
+  /** Batches between two snapshots of the metadata. For tests that want many. */
+  readonly snapshotEvery?: number
   /** Default: TCP. */
   readonly network?: NodeNetwork
 }
@@ -112,7 +114,10 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const startedMs = this.#runtime.clock.monotonic()
     const dataDir = await this.#openDataDir()
-    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId), this.#network.dial)
+    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId), {
+      dial: this.#network.dial,
+      snapshotEvery: this.#options.snapshotEvery,
+    })
     this.#cluster = cluster
     void cluster.failed.then((error) => this.#fail(error))
     // Both are waited for even when one fails: what the other opened has to be closed again.

@@ -22,4 +22,6 @@ export interface RaftDriverOptions {
   /** Without a leader for this long, up to twice as long by chance, a voter asks for votes. */
   readonly electionTimeoutMs: number
   readonly heartbeatIntervalMs: number
+  /** Batches between two snapshots; default `SNAPSHOT_EVERY`. */
+  readonly snapshotEvery?: number
 }

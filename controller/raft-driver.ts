@@ -26,8 +26,8 @@ import type { RaftDriverOptions } from './raft-driver-options.ts'
 export const SNAPSHOT_EVERY = 5000
 export const SNAPSHOT_EVERY_BYTES: number = 16 * 1024 * 1024
 
-/** Entries kept behind a snapshot, for followers that are a little behind; of large ones fewer. */
-const ENTRIES_KEPT = 1000
+/** Entries kept behind a snapshot, for followers that are a little behind, as a part of those between two; of large ones fewer. */
+const ENTRIES_KEPT_PART = 0.2
 const LARGE_ENTRIES_KEPT = 10
 
 const MiB = 1024 * 1024
@@ -227,9 +227,13 @@ export class RaftDriver implements QuorumReceiver {
     this.delivery.replace(metadata?.version ?? 0, () => metadataOf(data))
   }
 
+  get #snapshotEvery(): number {
+    return this.#options.snapshotEvery ?? SNAPSHOT_EVERY
+  }
+
   get #isSnapshotDue(): boolean {
     const count = this.delivery.nextOffset - this.delivery.snapshotVersion
-    return count >= SNAPSHOT_EVERY || (count > 0 && this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES)
+    return count >= this.#snapshotEvery || (count > 0 && this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES)
   }
 
   /** Replaces the entries up to what is applied, but for the newest, by a snapshot. */
@@ -242,7 +246,7 @@ export class RaftDriver implements QuorumReceiver {
     const learners = this.members.describe(confState.learners)
     const data = QuorumSnapshot.encode({ index: this.#appliedIndex, term, voters, learners, metadata }).finish()
     const snapshot = this.#storage.createSnapshot(this.#appliedIndex, confState, data)
-    const kept = this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES ? LARGE_ENTRIES_KEPT : ENTRIES_KEPT
+    const kept = this.#bytesSinceSnapshot >= SNAPSHOT_EVERY_BYTES ? LARGE_ENTRIES_KEPT : Math.ceil(this.#snapshotEvery * ENTRIES_KEPT_PART)
     const compactTo = Math.max(this.#storage.firstIndex() - 1, this.#appliedIndex - kept)
     await this.#options.store.saveSnapshot(snapshot, { compactTo, isForeign: false })
     this.#storage.compact(compactTo)

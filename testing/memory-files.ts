@@ -2,7 +2,7 @@
  * Files in memory: for tests of users and of tidemark itself.
  *
  * Fault model. A write, truncation or datasync may fail with any code (`inject`); a disk may be full (`capacityBytes`), and then
- * takes the first part of a write. `crash` pulls the plug: it returns the files as the next process would find them. What was not
+ * takes the first part of a write. What a datasync that failed should have made durable is given up, as by kernels: no later one does. `crash` pulls the plug: it returns the files as the next process would find them. What was not
  * synced is lost: bytes of files without `datasync`, names without `syncDirectory`. With a `keep` function a crash is
  * less regular, as real ones are: it decides for every unsynced sector of 512 bytes and for every directory whether it
  * reached the disk after all. `kill` ends only the process. The old files are dead from then on: calls on them never settle.
@@ -254,10 +254,14 @@ class MemoryHandle implements FileHandle {
     this.#check(false)
     if (this.#files.isDead) return new Promise(() => {})
     const fault = this.#files.takeFault('datasync', this.path)
-    const end = this.#file.beginSync()
+    const sync = this.#file.beginSync()
     await this.#files.settle('datasync')
-    if (fault !== undefined) throw failure(fault.code, this.path)
-    end()
+    if (fault === undefined) {
+      sync.end()
+      return
+    }
+    sync.fail()
+    throw failure(fault.code, this.path)
   }
 
   async truncate(sizeBytes: number): Promise<void> {

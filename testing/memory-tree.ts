@@ -41,6 +41,8 @@ export interface Change {
   readonly oldBytes: Buffer
   isSettled: boolean
   isDurable: boolean
+  /** A sync of it failed: the kernel takes it for clean, and no later sync writes it. */
+  isGivenUp: boolean
 }
 
 export class MemoryFile {
@@ -72,13 +74,18 @@ export class MemoryFile {
     return change
   }
 
-  /** What a sync that begins now will have made durable when it ends. */
-  beginSync(): () => void {
-    const covered = this.#changes.filter((change) => change.isSettled)
-    return () => {
-      for (const change of covered) change.isDurable = true
-      const firstVolatile = this.#changes.findIndex((change) => !change.isDurable)
-      this.#changes.splice(0, firstVolatile < 0 ? this.#changes.length : firstVolatile)
+  /** A sync begins: covers what is settled now. It makes that durable, or fails and gives it up. */
+  beginSync(): { end(): void; fail(): void } {
+    const covered = this.#changes.filter((change) => change.isSettled && !change.isGivenUp)
+    return {
+      end: () => {
+        for (const change of covered) change.isDurable = true
+        const firstVolatile = this.#changes.findIndex((change) => !change.isDurable)
+        this.#changes.splice(0, firstVolatile < 0 ? this.#changes.length : firstVolatile)
+      },
+      fail: () => {
+        for (const change of covered) change.isGivenUp = true
+      },
     }
   }
 
@@ -117,7 +124,7 @@ export class MemoryFile {
 
   #note(kind: Change['kind'], position: number, length: number): Change {
     const oldBytes = Buffer.from(this.#bytes.subarray(Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes)))
-    const change: Change = { kind, position, length, oldSizeBytes: this.sizeBytes, oldBytes, isSettled: false, isDurable: false }
+    const change: Change = { kind, position, length, oldSizeBytes: this.sizeBytes, oldBytes, isSettled: false, isDurable: false, isGivenUp: false }
     this.#changes.push(change)
     return change
   }
