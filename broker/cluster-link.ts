@@ -280,7 +280,9 @@ export class ClusterLink {
   }
 
   loadChannels(): Promise<PeerChannels> {
-    this.#channels ??= import('../controller/peer-channels.ts').then((module) => new module.PeerChannels(this.#runtime.clock, this.#options.dial))
+    this.#channels ??= import('../controller/peer-channels.ts').then(
+      (module) => new module.PeerChannels(this.#runtime.clock, this.#options.dial),
+    )
     return this.#channels
   }
 }

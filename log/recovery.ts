@@ -4,11 +4,12 @@
  * The checkpoint says how far the log was durable and how large each segment was. What lies beyond is walked batch by
  * batch, with checksums, and cut at the first that is not whole: that is what a crash leaves. Damage before the checkpoint
  * is not cut: the partition is refused with `CORRUPT_LOG`, and nothing is changed. What survives beyond the
- * checkpoint is synced before anyone sees it, because the kernel may only have had it in memory. Recovering
+ * checkpoint is written again and synced before anyone sees it, because the kernel may only have had it in memory. Recovering
  * twice gives the same log.
  */
 import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
+import { invariant } from '../runtime/invariant.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
 import { isTemporary, readSmallFile } from '../runtime/atomic-file.ts'
@@ -20,6 +21,9 @@ import { OffsetIndex } from './offset-index.ts'
 import { ProducerState } from './producer-state.ts'
 import { Segment, type SegmentParts } from './segment.ts'
 import { TimeIndex } from './time-index.ts'
+
+/** Of the tail, at a time. */
+const REWRITE_CHUNK_BYTES = 1024 * 1024
 
 export interface RecoveredLog {
   /** In order of offset, the last is active; empty for a new partition. */
@@ -214,7 +218,7 @@ async function recoverSegment(
       cutBytes: fileBytes - end.position,
       reason: damage.what,
     })
-  await makeTailDurable(segment, end.position, fileBytes)
+  await makeTailDurable(segment, from, end.position, fileBytes)
   if (!isLast) await segment.writeIndexes()
   return { endOffset: expected, isChanged: true }
 }
@@ -230,11 +234,23 @@ export async function takeUpIndexes(segment: Segment, endOffset: number, interva
   segment.activate(indexes)
 }
 
-async function makeTailDurable(segment: Segment, endPosition: number, fileBytes: number): Promise<void> {
+/**
+ * Writes what is left beyond the checkpoint once more, the same bytes in the same place, and syncs it. To sync alone would not do: where a sync
+ * failed before, the kernel takes what it could not write for written.
+ */
+async function makeTailDurable(segment: Segment, from: number, endPosition: number, fileBytes: number): Promise<void> {
   const lease = await segment.leaseLog()
   try {
-    if (endPosition < fileBytes) await lease.handle.truncate(endPosition)
-    await lease.handle.datasync()
+    const { handle } = lease
+    if (endPosition < fileBytes) await handle.truncate(endPosition)
+    const chunk = Buffer.allocUnsafe(Math.min(REWRITE_CHUNK_BYTES, endPosition - from))
+    for (let position = from; position < endPosition; ) {
+      const count = await handle.read(chunk, 0, Math.min(chunk.length, endPosition - position), position)
+      invariant(count > 0, 'what was walked is there')
+      await handle.write([chunk.subarray(0, count)], position)
+      position += count
+    }
+    await handle.datasync()
   } finally {
     lease.release()
   }

@@ -124,7 +124,16 @@ export class MemoryFile {
 
   #note(kind: Change['kind'], position: number, length: number): Change {
     const oldBytes = Buffer.from(this.#bytes.subarray(Math.min(position, this.sizeBytes), Math.min(position + length, this.sizeBytes)))
-    const change: Change = { kind, position, length, oldSizeBytes: this.sizeBytes, oldBytes, isSettled: false, isDurable: false, isGivenUp: false }
+    const change: Change = {
+      kind,
+      position,
+      length,
+      oldSizeBytes: this.sizeBytes,
+      oldBytes,
+      isSettled: false,
+      isDurable: false,
+      isGivenUp: false,
+    }
     this.#changes.push(change)
     return change
   }

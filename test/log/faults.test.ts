@@ -174,6 +174,30 @@ describe('E02 a failing disk', () => {
     expect(await contentOf(await openOrders(dir))).toEqual([[0, 'kept']])
   })
 
+  it('does not take for durable what a sync failed on before the process was started again', async () => {
+    const world = await openFresh()
+    await put(world.log, 'kept')
+    world.files.inject({ operation: 'datasync', code: 'EIO', pathEnd: LOG })
+    world.log.append(batchOf(['in the page cache only']), { leaderEpoch: 0 })
+    await world.log.flush().catch(() => {})
+    // The kernel still has it, and takes it for clean: to sync it once more would write nothing.
+    const next = createWorld(world.files.kill(), world.time)
+    const log = await openOrders(await openDir(next))
+    const claimed = await contentOf(log, 0, log.flushedOffset)
+    expect(claimed.map(([, value]) => value)).toEqual(['kept', 'in the page cache only'])
+    expect(await contentOf(await openOrders(await openDir(crashed(next))))).toEqual(claimed)
+  })
+
+  it('that fails while a log is opened takes the directory out of service, too', async () => {
+    const world = await openFresh()
+    await put(world.log, 'kept')
+    const next = crashed(world)
+    next.files.inject({ operation: 'datasync', code: 'EIO', pathEnd: LOG })
+    const dir = await openDir(next)
+    await expect(openOrders(dir)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    expect(dir.failure).toMatchObject({ code: 'STORAGE_FAILED' })
+  })
+
   it('reports a failed read to the reader and goes on', async () => {
     const { log, files, dir } = await openFresh()
     await put(log, 'kept')

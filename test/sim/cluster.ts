@@ -35,6 +35,7 @@ export const SIM_CONFIG = {
 /** A client and the process it is in. */
 export interface SimClient {
   readonly process: SimProcess
+  readonly client: ClusterClient
   readonly tm: Tidemark
 }
 
@@ -203,7 +204,7 @@ export class SimCluster {
       bootstrap: this.nodes.map(({ nodeId }) => addressOf(nodeId)),
       requestTimeoutMs: 30_000,
     })
-    return { process, tm: new Tidemark(client) }
+    return { process, client, tm: new Tidemark(client) }
   }
 }
 

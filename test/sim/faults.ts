@@ -2,8 +2,10 @@
  * What goes wrong in a run, and how often. Everything here is something that three nodes with durability `fsync` have to survive without losing an
  * acknowledged record; damage to the records themselves has scenarios of its own.
  */
-import type { SimCluster } from './cluster.ts'
+import type { SimClient, SimCluster } from './cluster.ts'
+import type { SimDisk } from './disk.ts'
 import type { SimNode } from './node.ts'
+import { reasonOf } from './trace.ts'
 import { between, type Chance, pick } from './random.ts'
 
 interface Fault {
@@ -26,20 +28,34 @@ const FAULTS: readonly Fault[] = [
   { name: 'reset', weight: 1.5, begin: ({ cluster, chance }) => cluster.network.resetSome(chance()) },
   { name: 'slow disk', weight: 1, begin: (faults, node) => faults.slowDisk(node) },
   { name: 'slow network', weight: 0.7, begin: (faults) => faults.slowNetwork() },
+  { name: 'disk fails', weight: 0.8, begin: (faults, node) => faults.failDisk(node) },
+  { name: 'disk lost', weight: 0.25, begin: (faults, node) => faults.loseDisk(node) },
   { name: 'clock', weight: 0.7, begin: (faults, node) => faults.moveClock(node) },
 ]
+
+/** What a node says whose disk fails. */
+const DISK_EVENTS: ReadonlySet<string> = new Set(['storage.failed', 'partition.open-failed', 'retention.failed'])
+
+const DISK_LOOK_MS = 300
 
 const WEIGHT = FAULTS.reduce((sum, { weight }) => sum + weight, 0)
 
 export class Faults {
   readonly cluster: SimCluster
   readonly chance: Chance
+  readonly #failingDisks = new Set<SimDisk>()
   count = 0
   #isPeace = false
+  #withoutDisk: SimNode | undefined
+  #isReplacing = false
+  #isReplaced = false
+  #operator: SimClient | undefined
 
   constructor(cluster: SimCluster, chance: Chance) {
     this.cluster = cluster
     this.chance = chance
+    // A disk that fails is said aloud; nothing else is.
+    cluster.oracles.expectsError = (nodeId, event) => this.#failingDisks.has(cluster.node(nodeId).disk) && DISK_EVENTS.has(event)
   }
 
   /** One more; or some relief. */
@@ -60,6 +76,8 @@ export class Faults {
   /** A node comes back, or the network is whole again. */
   relieve(node: SimNode): void {
     const { cluster, chance } = this
+    const failed = cluster.nodes.find(({ hasFailedDisk }) => hasFailedDisk)
+    if (failed !== undefined) failed.kill()
     const down = cluster.nodes.filter((one) => !isAlive(one))
     if (down.length > 0 && chance() < 0.8) this.start(pick(chance, down))
     else if (chance() < 0.5) cluster.network.heal()
@@ -82,10 +100,27 @@ export class Faults {
       node.life?.process.resume()
       if (!isAlive(node)) this.start(node)
     }
+    this.#replaceFailedDisks()
   }
 
-  /** As whoever looks after a node does. */
+  /** Some fail only now. */
+  #replaceFailedDisks(): void {
+    const { cluster } = this
+    for (const node of cluster.nodes) {
+      if (!node.hasFailedDisk) continue
+      node.kill()
+      this.start(node)
+    }
+    cluster.time.after(DISK_LOOK_MS, () => this.#replaceFailedDisks())
+  }
+
+  /** As whoever looks after a node does. One that lost its disk is let in anew. */
   start(node: SimNode): void {
+    if (node === this.#withoutDisk && !this.#isReplaced) {
+      if (!this.#isReplacing) void this.#replace(node)
+      this.#isReplacing = true
+      return
+    }
     node.start()
     this.cluster.trace.say(`n${node.nodeId}`, 'STARTED')
   }
@@ -141,6 +176,50 @@ export class Faults {
 
   slowNetwork(): void {
     this.cluster.network.slowness = between(this.chance, 5, 60)
+  }
+
+  /** The next syncs of a log, or writes to it, fail. */
+  failDisk({ disk, isUp }: SimNode): void {
+    if (!isUp) return
+    const operation = this.chance() < 0.7 ? 'datasync' : 'write'
+    this.#failingDisks.add(disk)
+    disk.files.inject({ operation, code: 'EIO', pathEnd: '.log' })
+  }
+
+  /** Once in a run, and only where every record is on two other disks. */
+  loseDisk(node: SimNode): void {
+    const { cluster } = this
+    const others = cluster.nodes.filter((one) => one !== node)
+    const isSafe = [...cluster.image.topics.values()].every(({ partitions }) =>
+      partitions.every(({ isr, replicas }) => replicas.every((id) => isr.includes(id)) && replicas.length >= 3),
+    )
+    if (this.#withoutDisk !== undefined || !isSafe || !others.every(({ isUp }) => isUp) || !cluster.isWhole) return
+    node.loseDisk()
+    this.#withoutDisk = node
+    cluster.trace.say(`n${node.nodeId}`, 'DISK LOST')
+  }
+
+  /** The operator takes the controller whose votes are lost out of the quorum, and starts the node as one that joins. */
+  async #replace(node: SimNode): Promise<void> {
+    const { cluster } = this
+    const { process, tm } = (this.#operator ??= cluster.openClient('op'))
+    for (let isOut = false; !isOut; ) {
+      try {
+        await tm.admin.cluster.removeController(node.nodeId)
+        isOut = true
+      } catch (error) {
+        cluster.trace.say('op', `n${node.nodeId} is not out of the quorum: ${reasonOf(error)}`)
+        await new Promise<void>((resolve) => process.timers.after(500, resolve))
+        const members = await tm.admin.cluster.describeQuorum().then(
+          (quorum) => quorum.members,
+          () => undefined,
+        )
+        isOut = members?.every(({ nodeId }) => nodeId !== node.nodeId) === true
+      }
+    }
+    node.join = cluster.nodes.filter((one) => one !== node).map(({ nodeId }) => nodeId)
+    this.#isReplaced = true
+    if (!isAlive(node)) this.start(node)
   }
 
   moveClock({ life }: SimNode): void {

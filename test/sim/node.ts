@@ -17,6 +17,9 @@ import type { VirtualTime } from './virtual-time.ts'
 
 const PORT = 9092
 
+/** Few batches: a run is short. */
+const SNAPSHOT_EVERY = 12
+
 export function hostOf(nodeId: number): string {
   return `n${nodeId}`
 }
@@ -58,6 +61,8 @@ export class SimNode {
   readonly disk: SimDisk
   readonly #parts: SimNodeParts
   life: Life | undefined
+  /** Nodes of the cluster that this one joins, instead of being one of its first; for the lives to come. */
+  join: readonly number[] = []
 
   constructor(parts: SimNodeParts) {
     this.nodeId = parts.nodeId
@@ -78,6 +83,7 @@ export class SimNode {
     const quorumStore = this.disk.use(process)
     const nodeConfig = defaultNodeConfig({
       ...config,
+      ...(this.join.length > 0 && { voters: [], join: this.join.map((id) => ({ host: hostOf(id), port: PORT })) }),
       ...overrides,
       nodeId,
       dataDir: '/data',
@@ -92,7 +98,7 @@ export class SimNode {
       files: this.disk.files,
       log: process.logTo((level, event, fields) => log(nodeId, level, event, fields)),
     }
-    startNode(nodeConfig, runtime, { quorumStore, network: this.#network(life) }).then(
+    startNode(nodeConfig, runtime, { quorumStore, snapshotEvery: SNAPSHOT_EVERY, network: this.#network(life) }).then(
       (running) => {
         life.running = running
         life.isStarted = true
@@ -126,6 +132,17 @@ export class SimNode {
     if (this.life !== undefined) this.life.process.kill()
     this.life = undefined
     this.disk.powerLost()
+  }
+
+  /** The disk is replaced by an empty one. */
+  loseDisk(): void {
+    this.kill()
+    this.disk.wiped()
+  }
+
+  /** Its data directory took itself out of service: the process has to be started anew. */
+  get hasFailedDisk(): boolean {
+    return this.life?.process.isAlive === true && this.life.inside?.broker()?.storageFailure() !== undefined
   }
 
   /** A process that cannot go on ends itself; the next one finds what it wrote. */

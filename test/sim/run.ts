@@ -5,10 +5,11 @@ import { splitBatches } from '../../protocol/batch-reader.ts'
 import { SimCluster } from './cluster.ts'
 import { Faults } from './faults.ts'
 import { History } from './history.ts'
+import { Operator } from './operator.ts'
 import { Broken } from './oracles.ts'
 import { between, streamOf } from './random.ts'
 import { reasonOf } from './trace.ts'
-import { SimProducer, SimReader } from './workload.ts'
+import { SimProducer, SimReader, watchEnds } from './workload.ts'
 
 export interface RunOptions {
   readonly seed: number
@@ -37,7 +38,7 @@ const FAULT_MS = 6000
 const HEAL_MS = 60_000
 
 export async function runSeed({ seed, faultMs = FAULT_MS, print }: RunOptions): Promise<RunResult> {
-  const cluster = new SimCluster({ seed, ...(print !== undefined && { print }) })
+  const cluster = new SimCluster({ seed, nodeCount: seed % 5 === 0 ? 4 : 3, ...(print !== undefined && { print }) })
   const history = new History()
   const faults = new Faults(cluster, streamOf(seed, 'faults'))
   let failure: Error | undefined
@@ -64,19 +65,23 @@ async function play(cluster: SimCluster, history: History, faults: Faults, fault
   const chance = streamOf(seed, 'workload')
   await cluster.begin()
   const admin = cluster.openClient('admin').tm.admin
-  await cluster.run(admin.createTopic('orders', { partitions: 2, replicas: 3 }))
+  await cluster.run(admin.createTopic('orders', { partitions: 2, replicas: 3, configs: { 'segment.ms': '1s' } }))
   await cluster.run(
     admin.createTopic('audit', { partitions: 1, replicas: 3, configs: { 'min.insync.replicas': seed % 4 === 0 ? '1' : '2' } }),
   )
   const producers = ['p1', 'p2'].map((name) => new SimProducer(cluster, history, name, streamOf(seed, name)))
   for (const producer of producers) producer.start(TOPICS, between(chance, 5, 60))
   new SimReader(cluster, history, 'r1').follow(TOPICS)
+  watchEnds(cluster, TOPICS, 100)
+  const operator = new Operator(cluster, streamOf(seed, 'operator'), TOPICS)
+  if (seed % 3 !== 0) operator.start()
   const until = cluster.time.nowMs + faultMs
   while (cluster.time.nowMs < until) {
     await cluster.advance(chance() < 0.2 ? between(chance, 500, 1500) : between(chance, 5, 250))
     faults.step()
   }
   faults.heal()
+  operator.stop()
   for (const producer of producers) producer.stop()
   await checkPeace(cluster, history)
 }

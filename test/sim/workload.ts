@@ -1,4 +1,5 @@
 /** Producers and readers of a simulated cluster; what they do goes into a history. */
+import { askOffsets, LATEST } from '../../client/consumer/positions.ts'
 import type { Producer } from '../../client/producer/producer.ts'
 import type { ProducerOptions } from '../../client/types.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
@@ -133,4 +134,28 @@ export class SimReader {
       oracles.broke(`${this.name} ended with ${code}: ${message}`)
     }
   }
+}
+
+/** Asks again and again where partitions end: what it was told once must hold from then on. */
+export function watchEnds(cluster: SimCluster, topics: readonly string[], pauseMs: number): void {
+  const { process, client } = cluster.openClient('watcher')
+  const ends = new Map<string, number>()
+  const look = async (): Promise<void> => {
+    for (const topic of topics) {
+      const { length } = (await client.topic(topic)).partitions
+      const partitions = Array.from({ length }, (_, partition) => ({ topic, partition }))
+      for (const [partition, end] of (await askOffsets(client, partitions, LATEST)).entries()) {
+        const place = `${topic}-${partition}`
+        const before = ends.get(place) ?? 0
+        if (end === undefined || end < before) cluster.oracles.broke(`${place} ends at ${end}, and ended at ${before} before`)
+        else ends.set(place, end)
+      }
+    }
+  }
+  const again = (): void => {
+    // No leader for longer than a call waits is no mistake.
+    look().then(later, later)
+  }
+  const later = (): void => void process.timers.after(pauseMs, again)
+  later()
 }
