@@ -1,5 +1,6 @@
 /** What the files of a data directory are made and read with. */
 import { TidemarkError } from '../protocol/errors.ts'
+import { type DirectoryHealth, isDiskBroken } from './directory-health.ts'
 import type { Files } from '../runtime/runtime.ts'
 
 /** Does `work` on every item, on at most `concurrency` at a time. */
@@ -41,12 +42,13 @@ export function parseJsonFile(content: Buffer, path: string): Record<string, unk
   }
 }
 
-/** System errors as ours, with the path and what they mean. */
-export async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** System errors as ours, with the path and what they mean. A device that fails is out of service for all (`health`). */
+export async function guarded<T>(path: string, work: () => Promise<T>, health?: DirectoryHealth): Promise<T> {
   try {
     return await work()
   } catch (error) {
     if (TidemarkError.is(error)) throw error
+    if (isDiskBroken(error)) health?.fail(path, error)
     const code = error instanceof Error && 'code' in error ? error.code : undefined
     const message = error instanceof Error ? error.message : String(error)
     if (code === 'ELOCKED') throw new TidemarkError('DATA_DIR_LOCKED', `${path} is in use: ${message}`, { cause: error })

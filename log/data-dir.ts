@@ -15,7 +15,7 @@ import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
 import { BackgroundSync } from './background-sync.ts'
 import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
 import { type DataDirIdentity, markCleanShutdown, readIdentity, takeCleanShutdown, writeIdentity } from './data-dir-identity.ts'
-import { DirectoryHealth, isDiskBroken } from './directory-health.ts'
+import { DirectoryHealth } from './directory-health.ts'
 import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
@@ -171,7 +171,7 @@ export class DataDir {
     invariant(!this.#claimed.has(name), 'a log is opened once')
     this.#claimed.add(name)
     try {
-      const log = await this.#openGuarded(name, options)
+      const log = await guarded(this.#directoryOf(name), () => this.#openLog(name, options), this.#health)
       this.#logs.set(name, log)
       return log
     } catch (error) {
@@ -198,7 +198,7 @@ export class DataDir {
     } catch (error) {
       failure = TidemarkError.from(error)
     }
-    const left = await this.#openGuarded(name, log)
+    const left = await guarded(log.directory, () => this.#openLog(name, log), this.#health)
     this.#logs.set(name, left)
     return { log: left, failure }
   }
@@ -211,17 +211,6 @@ export class DataDir {
 
   #segmentParts(): SegmentParts {
     return { files: this.#runtime.files, pool: this.#pool, indexes: this.#indexes }
-  }
-
-  /** A device that fails while a log is opened fails for all of them. */
-  async #openGuarded(name: string, options: LogOptions): Promise<PartitionLog> {
-    const directory = this.#directoryOf(name)
-    try {
-      return await guarded(directory, () => this.#openLog(name, options))
-    } catch (error) {
-      if (error instanceof Error && isDiskBroken(error.cause)) this.#health.fail(`${directory}: opening failed`, error.cause)
-      throw error
-    }
   }
 
   async #openLog(name: string, options: LogOptions): Promise<PartitionLog> {

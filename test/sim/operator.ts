@@ -49,9 +49,7 @@ export class Operator {
     if (kind < 0.55) return admin.cluster.electLeaders([{ topic }])
     if (kind < 0.75) return admin.alterConfigs(topic, { set: { 'min.insync.replicas': pick(this.#chance, ['1', '2']) } })
     const name = `other-${this.#count++ % 3}`
-    return kind < 0.9
-      ? admin.createTopic(name, { partitions: 2, replicas: 1 + Math.floor(this.#chance() * REPLICAS) })
-      : admin.deleteTopic(name)
+    return kind < 0.9 ? admin.createTopic(name, { partitions: 2, replicas: this.#chance() < 0.5 ? 2 : REPLICAS }) : admin.deleteTopic(name)
   }
 
   #someNodes(): number[] {
