@@ -76,6 +76,8 @@ export class LeaderFetcher {
     this.#followed.delete(partition)
     this.#byKey.delete(keyOf(partition))
     this.#unreported.delete(known)
+    // The others may have waited for what it still had to write.
+    this.#node.runtime.timers.nextTurn(() => this.#fetchNext())
   }
 
   /** The log of a partition has written or flushed something. */

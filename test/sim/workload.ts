@@ -10,7 +10,7 @@ import { between, type Chance, pick } from './random.ts'
 const KEYS = ['a', 'b', 'c', 'd', 'e']
 
 /** What a send may end with while nodes fail for longer than its deadline; anything else is a mistake of ours. */
-const EXPECTED: ReadonlySet<string> = new Set(['DELIVERY_TIMEOUT', 'REQUEST_TIMED_OUT', 'UNAVAILABLE'])
+const EXPECTED: ReadonlySet<string> = new Set(['DELIVERY_TIMED_OUT', 'REQUEST_TIMED_OUT', 'UNAVAILABLE'])
 
 export class SimProducer {
   readonly name: string
