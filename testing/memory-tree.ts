@@ -39,6 +39,8 @@ export interface Change {
   readonly oldSizeBytes: number
   /** What lay at `position` before. */
   readonly oldBytes: Buffer
+  /** What was written there. */
+  newBytes: Buffer
   isSettled: boolean
   isDurable: boolean
   /** A sync of it failed: the kernel takes it for clean, and no later sync writes it. */
@@ -65,6 +67,7 @@ export class MemoryFile {
     this.#resize(Math.max(this.sizeBytes, position + length))
     let at = position
     for (const buffer of buffers) at += buffer.copy(this.#bytes, at, 0, Math.max(0, Math.min(buffer.length, position + length - at)))
+    change.newBytes = Buffer.from(this.#bytes.subarray(position, position + length))
     return { change, isComplete: length === wanted }
   }
 
@@ -94,19 +97,18 @@ export class MemoryFile {
   }
 
   afterCrash(keep: () => boolean): MemoryFile {
-    const now = Buffer.from(this.#bytes.subarray(0, this.sizeBytes))
     const survivor = new MemoryFile()
-    survivor.#bytes = Buffer.from(now)
+    survivor.#bytes = Buffer.from(this.#bytes.subarray(0, this.sizeBytes))
     survivor.sizeBytes = this.sizeBytes
     for (const change of this.#changes.toReversed()) {
       survivor.#resize(change.oldSizeBytes)
       change.oldBytes.copy(survivor.#bytes, change.position)
     }
-    for (const change of this.#changes) survivor.#redo(change, now, change.isDurable ? () => true : keep)
+    for (const change of this.#changes) survivor.#redo(change, change.isDurable ? () => true : keep)
     return survivor
   }
 
-  #redo(change: Change, now: Buffer, keep: () => boolean): void {
+  #redo(change: Change, keep: () => boolean): void {
     if (change.kind === 'truncate') {
       if (keep()) this.#resize(change.position)
       return
@@ -116,7 +118,7 @@ export class MemoryFile {
       const sectorEnd = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES)
       if (keep()) {
         this.#resize(Math.max(this.sizeBytes, sectorEnd))
-        now.copy(this.#bytes, at, at, sectorEnd)
+        change.newBytes.copy(this.#bytes, at, at - change.position, sectorEnd - change.position)
       }
       at = sectorEnd
     }
@@ -130,6 +132,7 @@ export class MemoryFile {
       length,
       oldSizeBytes: this.sizeBytes,
       oldBytes,
+      newBytes: Buffer.alloc(0),
       isSettled: false,
       isDurable: false,
       isGivenUp: false,

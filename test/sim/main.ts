@@ -20,6 +20,8 @@ const { values } = parseArgs({
     once: { type: 'boolean', default: false },
     /** How long things go wrong in a run, in virtual milliseconds. */
     'fault-ms': { type: 'string' },
+    /** Stops at the first seed that fails. */
+    'first-failure': { type: 'boolean', default: false },
     /** Ends with one line of JSON instead of one for people. */
     json: { type: 'boolean', default: false },
   },
@@ -62,6 +64,7 @@ async function playAll(): Promise<Totals> {
     console.error(`seed ${seed} failed: ${problem.name === 'Broken' ? problem.message : problem.stack}`)
     if (!values.trace) console.error(result.recent.map((line) => `  ${line}`).join('\n'))
     console.error(`again, with everything that happens: npm run sim -- --seed ${seed} --trace`)
+    if (values['first-failure']) break
   }
   return sum
 }

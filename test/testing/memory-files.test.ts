@@ -85,6 +85,28 @@ describe('memory files', () => {
     expect(content).toBe('x'.repeat(512) + '\0'.repeat(512) + 'x'.repeat(512))
   })
 
+  it('may have lost a truncation and kept what was written before it', async () => {
+    const files = await withFile('/d/a', '')
+    const handle = await files.open('/d/a', 'readWrite')
+    await handle.write([Buffer.alloc(1024, 'x')], 0)
+    await handle.truncate(100)
+    // Two directories, two sectors, and not the truncation.
+    const answers = [true, true, true, true, false]
+    const isKept = (): boolean => answers.shift() ?? false
+    expect(await contentOf(files.crash(isKept), '/d/a')).toBe('x'.repeat(1024))
+  })
+
+  it('give up what a sync failed on: no later one makes it durable', async () => {
+    const files = await withFile('/d/a', 'abc')
+    const handle = await files.open('/d/a', 'readWrite')
+    await handle.write([Buffer.from('def')], 3)
+    files.inject({ operation: 'datasync', code: 'EIO' })
+    await expect(handle.datasync()).rejects.toMatchObject({ code: 'EIO' })
+    await handle.datasync()
+    expect(await contentOf(files, '/d/a')).toBe('abcdef')
+    expect(await contentOf(files.crash(), '/d/a')).toBe('abc')
+  })
+
   it('take the first part of a write that does not fit, and say ENOSPC', async () => {
     const files = await withFile('/d/a', 'abc')
     files.capacityBytes = 5

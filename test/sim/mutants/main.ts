@@ -1,0 +1,92 @@
+/**
+ * `npm run sim:mutants`: plants one mistake after the other and looks whether the simulation notices, within so many seeds. Prints a table; fails
+ * when one survives. `-- M05 M06` plants only those.
+ */
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { type Mutant, MUTANTS } from './table.ts'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seeds: { type: 'string', default: '200' },
+    /** Processes at the same time. */
+    jobs: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
+  },
+})
+
+interface Verdict {
+  readonly mutant: Mutant
+  /** What noticed it; undefined: nothing. */
+  readonly killedBy: string | undefined
+  readonly how: string
+  readonly seconds: number
+}
+
+/** A mistake may make a run hang, which is noticed as well. */
+const HANG_MS = 10 * 60_000
+
+const wanted = MUTANTS.filter(({ id }) => positionals.length === 0 || positionals.includes(id))
+const verdicts: Verdict[] = []
+const queue = [...wanted]
+await Promise.all(
+  Array.from({ length: Number(values.jobs) }, async () => {
+    for (let mutant = queue.shift(); mutant !== undefined; mutant = queue.shift()) {
+      const verdict = await judge(mutant)
+      verdicts.push(verdict)
+      if (!values.json) console.log(lineOf(verdict))
+    }
+  }),
+)
+verdicts.sort((a, b) => (a.mutant.id < b.mutant.id ? -1 : 1))
+const survivors = verdicts.filter(({ killedBy }) => killedBy === undefined)
+if (values.json)
+  console.log(
+    JSON.stringify(verdicts.map(({ mutant, killedBy, how, seconds }) => ({ id: mutant.id, what: mutant.what, killedBy, how, seconds }))),
+  )
+else
+  console.log(
+    `${verdicts.length} mutants, ${verdicts.length - survivors.length} killed${survivors.length > 0 ? `; alive: ${survivors.map(({ mutant }) => mutant.id).join(', ')}` : ''}`,
+  )
+process.exitCode = survivors.length === 0 ? 0 : 1
+
+async function judge(mutant: Mutant): Promise<Verdict> {
+  const startedMs = performance.now()
+  const { code, output } = await run(mutant, [
+    join(import.meta.dirname, '../main.ts'),
+    '--seeds',
+    values.seeds,
+    '--once',
+    '--first-failure',
+  ])
+  const seconds = Math.round((performance.now() - startedMs) / 100) / 10
+  if (code === 0) return { mutant, killedBy: undefined, how: '', seconds }
+  const failure = /^seed (\d+) failed: (.*)$/m.exec(output)
+  return failure === null
+    ? { mutant, killedBy: 'the simulation', how: code === undefined ? 'it hangs' : (output.trim().split('\n').at(-1) ?? ''), seconds }
+    : { mutant, killedBy: `seed ${failure[1]}`, how: failure[2] ?? '', seconds }
+}
+
+function run({ id }: Mutant, args: readonly string[]): Promise<{ readonly code: number | undefined; readonly output: string }> {
+  const child = spawn(process.execPath, ['--import', join(import.meta.dirname, 'plant.ts'), ...args], {
+    env: { ...process.env, TIDEMARK_MUTANT: id },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  child.stdout.on('data', (text: Buffer) => (output += String(text)))
+  child.stderr.on('data', (text: Buffer) => (output += String(text)))
+  const timer = setTimeout(() => child.kill('SIGKILL'), HANG_MS)
+  return new Promise((resolve) => {
+    child.on('close', (code) => {
+      clearTimeout(timer)
+      resolve({ code: code ?? undefined, output })
+    })
+  })
+}
+
+function lineOf({ mutant, killedBy, how, seconds }: Verdict): string {
+  const end = killedBy === undefined ? 'ALIVE' : `killed by ${killedBy}: ${how.slice(0, 140)}`
+  return `${mutant.id} ${mutant.what}\n      ${end} (${seconds} s)`
+}
