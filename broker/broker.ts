@@ -97,7 +97,7 @@ export class Broker {
     this.storageFailure = parts.storageFailure
     this.view = parts.view
     this.controller = parts.controller
-    this.catchUp = new MetadataCatchUp(parts.controller, parts.view)
+    this.catchUp = new MetadataCatchUp(parts.controller, parts.view, runtime.timers)
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))

@@ -4,20 +4,24 @@
  */
 import type { ActiveController } from '../controller/active-controller.ts'
 import type { MetadataView } from '../controller/metadata-view.ts'
+import { createDeferred } from '../runtime/deferred.ts'
+import type { Timers } from '../runtime/runtime.ts'
 
 /** Longer than this nobody is kept waiting for a node that lags. */
-const CATCH_UP_MS = 1500
+const CATCH_UP_MS = 1000
 
 export class MetadataCatchUp {
   readonly #controller: Pick<ActiveController, 'ask'>
   readonly #view: MetadataView
+  readonly #timers: Timers
   #underWay: Promise<void> | undefined
   /** Begins when the one under way is over: that one may have asked too early for those who come meanwhile. */
   #next: Promise<void> | undefined
 
-  constructor(controller: Pick<ActiveController, 'ask'>, view: MetadataView) {
+  constructor(controller: Pick<ActiveController, 'ask'>, view: MetadataView, timers: Timers) {
     this.#controller = controller
     this.#view = view
+    this.#timers = timers
   }
 
   /** Before an answer that depends on these topics: another node may have answered already that one of them was created. */
@@ -34,7 +38,10 @@ export class MetadataCatchUp {
 
   #start(): Promise<void> {
     this.#next = undefined
-    this.#underWay = this.#catchUp().finally(() => {
+    const late = createDeferred<void>()
+    const timer = this.#timers.after(CATCH_UP_MS, late.resolve)
+    this.#underWay = Promise.race([this.#catchUp(), late.promise]).finally(() => {
+      timer.cancel()
       this.#underWay = undefined
     })
     return this.#underWay

@@ -22,8 +22,8 @@ export interface CallControl {
 
 /** How long one attempt may take before another node is asked. */
 const ATTEMPT_TIMEOUT_MS = 10_000
-/** Every node answers these at once, from what it knows. */
-const METADATA_ATTEMPT_TIMEOUT_MS = 3000
+/** Every node answers these at once, from what it knows, or within a second when it has to ask the controller. */
+const METADATA_ATTEMPT_TIMEOUT_MS = 1500
 
 /** Failures of a node, not of the request: another one may do better. */
 const NODE_FAILURES: ReadonlySet<ErrorCode> = new Set([

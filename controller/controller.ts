@@ -84,8 +84,10 @@ export class Controller {
   #last: Promise<unknown> = Promise.resolve()
   /** Requests decided or waiting. */
   #requestCount = 0
-  /** Who led the quorum before this node; -1: not known. */
-  #lastLeaderId = -1
+  /** Who leads the quorum, or led it last; -1: not known. */
+  #leaderId = -1
+  /** Who led it before; -1: not known, or no matter any more. */
+  #formerLeaderId = -1
   readonly #sessions: NodeSessions
   readonly #duties: DutyRounds
   readonly #watch: Timer
@@ -107,8 +109,12 @@ export class Controller {
         takeSnapshot: () => view.takeSnapshot(),
       }),
       log.onLeadership(({ isActive, leaderId }) => {
+        // A leader is known as one before it is active.
+        if (leaderId >= 0 && leaderId !== this.#leaderId) {
+          this.#formerLeaderId = this.#leaderId
+          this.#leaderId = leaderId
+        }
         if (isActive) this.#becomeActive()
-        else if (leaderId >= 0) this.#lastLeaderId = leaderId
       }),
       view.subscribe((image, delta) => {
         this.#noteRetired(image, delta.changedNodes)
@@ -174,7 +180,8 @@ export class Controller {
     })
     const node = this.image.nodes.get(nodeId)
     // Whoever still takes it for a leader would wait for it in vain.
-    const mayShutDown = wantShutdown && this.#sessions.othersReached(this.image, nodeId, this.#retiredAt(nodeId))
+    const retiredAt = this.#retired.get(nodeId) ?? this.image.version
+    const mayShutDown = wantShutdown && this.#sessions.othersReached(this.image, nodeId, retiredAt)
     return { error: undefined, fenced: node?.fenced ?? true, mayShutDown }
   }
 
@@ -224,11 +231,6 @@ export class Controller {
     return this.#decide((image) => alterNodes(image, request))
   }
 
-  /** The version of the metadata in which `nodeId` began to shut down; that of now while it has not. */
-  #retiredAt(nodeId: number): number {
-    return this.#retired.get(nodeId) ?? this.image.version
-  }
-
   /** Finishes the request in hand, refuses those behind it, lets go of who waits. May be called more than once. */
   close(): Promise<void> {
     this.#closing ??= this.#stop()
@@ -247,7 +249,9 @@ export class Controller {
   }
 
   #becomeActive(): void {
-    this.#sessions.restart(this.image, this.#lastLeaderId)
+    this.#parts.runtime.log.info('controller.activated', { epoch: this.leadership.epoch, formerId: this.#formerLeaderId })
+    this.#sessions.restart(this.image, this.#formerLeaderId)
+    this.#formerLeaderId = -1
     this.#duties.restart(this.image)
     // Should it be deposed meanwhile, the next one names the cluster.
     this.bootstrap().catch(() => {})

@@ -60,7 +60,12 @@ export class DutyRounds {
   }
 
   async #round(decide: (step: DutyStep) => Promise<void>): Promise<void> {
-    await decide((image) => fenceNodes(image, this.#sessions.expired(image)))
+    let expired: readonly number[] = []
+    await decide((image) => {
+      expired = this.#sessions.expired(image)
+      return fenceNodes(image, expired)
+    })
+    if (expired.length > 0) this.#log.warn('nodes.fenced', { nodeIds: expired })
     let isSettled = true
     let seen: MetadataImage | undefined
     for (const duty of [preferLeaders, drainReplicas, (image: MetadataImage) => this.#fill(image)]) {

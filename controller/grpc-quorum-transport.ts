@@ -94,7 +94,7 @@ export class GrpcQuorumTransport implements QuorumTransport {
         if (peer.stream !== stream) return
         peer.stream = undefined
         peer.retryAtMs = this.#clock.monotonic() + RETRY_AFTER_MS
-        if (!this.#isClosed) this.#receiver.unreachable(nodeId, refusalOf(error, channels))
+        if (!this.#isClosed) this.#receiver.disconnected(nodeId, refusalOf(error, channels))
       },
     )
     // The callback above has it; without a listener it would end the process.

@@ -21,8 +21,10 @@ export interface QuorumTransport {
 export interface QuorumReceiver {
   /** Throws a `TidemarkError` when the sender is to be turned away. */
   receive(message: Message, sender: QuorumSender): void
-  /** Something to `nodeId` was lost. `refusal`: the node turned us away. */
-  unreachable(nodeId: number, refusal?: Error): void
+  /** Something to `nodeId` was lost. */
+  unreachable(nodeId: number): void
+  /** The connection to `nodeId` broke; what was under way is lost. `refusal`: the node turned us away. */
+  disconnected(nodeId: number, refusal?: Error): void
   snapshotSent(nodeId: number, isDelivered: boolean): void
 }
 

@@ -14,6 +14,7 @@ import { QuorumSnapshot } from '../protocol/gen/tidemark/v1/quorum.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { Timer } from '../runtime/runtime.ts'
 import { Delivery } from './delivery.ts'
+import { LeaderDoubt } from './leader-doubt.ts'
 import { decodeSnapshot } from './quorum-codec.ts'
 import type { QuorumMembers } from './quorum-members.ts'
 import type { QuorumReceiver, QuorumSender, QuorumTransport } from './quorum-transport.ts'
@@ -39,7 +40,6 @@ const LIMITS = {
   maxInflightBytes: 16 * MiB,
 }
 
-/** What the driver tells its owner. */
 export interface RaftDriverEvents {
   /** `offset`: of the newest batch delivered. */
   applied(entry: Entry, offset: number): void
@@ -56,11 +56,13 @@ export class RaftDriver implements QuorumReceiver {
   readonly #options: RaftDriverOptions
   readonly #storage: MemoryStorage
   readonly #transport: QuorumTransport
+  readonly #doubt: LeaderDoubt
   #events: RaftDriverEvents = { applied() {}, advanced() {}, failedToGoOn() {} }
   #ticks: Timer | undefined
   #appliedIndex = 0
   #appliedTerm = 0
   #bytesSinceSnapshot = 0
+  readonly #snapshotEvery: number
   #working: Promise<void> | undefined
   /** Why nothing is done any more. */
   #end: TidemarkError | undefined
@@ -69,6 +71,7 @@ export class RaftDriver implements QuorumReceiver {
   constructor(options: RaftDriverOptions, storage: MemoryStorage, members: QuorumMembers) {
     const { electionTimeoutMs, heartbeatIntervalMs, nodeId, runtime } = options
     this.#options = options
+    this.#snapshotEvery = options.snapshotEvery ?? SNAPSHOT_EVERY
     this.#storage = storage
     this.members = members
     const { meta, data } = storage.snapshot()
@@ -85,6 +88,7 @@ export class RaftDriver implements QuorumReceiver {
     })
     if (meta.index > 0) this.#install(data)
     this.#transport = options.openTransport(this)
+    this.#doubt = new LeaderDoubt(this.raw, runtime, heartbeatIntervalMs, (give) => this.input(give))
   }
 
   get nodeId(): number {
@@ -138,9 +142,14 @@ export class RaftDriver implements QuorumReceiver {
     this.input(() => this.raw.step(message))
   }
 
-  unreachable(nodeId: number, refusal?: Error): void {
-    if (refusal !== undefined) this.#options.runtime.log.warn('quorum.refused', { nodeId, error: refusal })
+  unreachable(nodeId: number): void {
     this.input(() => this.raw.reportUnreachable(nodeId))
+  }
+
+  disconnected(nodeId: number, refusal?: Error): void {
+    if (refusal !== undefined) this.#options.runtime.log.warn('quorum.refused', { nodeId, error: refusal })
+    this.unreachable(nodeId)
+    this.#doubt.disconnected(nodeId)
   }
 
   snapshotSent(nodeId: number, isDelivered: boolean): void {
@@ -150,6 +159,7 @@ export class RaftDriver implements QuorumReceiver {
   async close(): Promise<void> {
     this.#end ??= new TidemarkError('SHUTTING_DOWN', undefined, { outcome: 'failed' })
     this.#ticks?.cancel()
+    this.#doubt.close()
     await this.#working
     await this.#transport.close()
     await this.#options.store.close()
@@ -225,10 +235,6 @@ export class RaftDriver implements QuorumReceiver {
     this.#appliedTerm = term
     this.members.replaceAll([...voters, ...learners])
     this.delivery.replace(metadata?.version ?? 0, () => metadataOf(data))
-  }
-
-  get #snapshotEvery(): number {
-    return this.#options.snapshotEvery ?? SNAPSHOT_EVERY
   }
 
   get #isSnapshotDue(): boolean {

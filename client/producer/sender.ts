@@ -41,8 +41,8 @@ const WIRE_ACKS: Readonly<Record<Acks, WireAcks>> = { all: WireAcks.ALL, leader:
 
 /** Added to the node's own time-out before an unanswered request counts as lost. */
 const ANSWER_GRACE_MS = 5000
-/** After so long without an answer the metadata is looked at. */
-const SILENCE_MS = 5000
+/** After so long without an answer the metadata is looked at, again and again: the node may hang, and another one lead by now. */
+const SILENCE_MS = 500
 
 export class Sender {
   readonly #client: ClusterClient
