@@ -1,5 +1,6 @@
 /** Which tests there are, by how long they may take. Tests of the same kind mirror the rooms: test/<room>/<file>.test.ts. */
 import { defineConfig } from 'vitest/config'
+import { plantMutant } from './test/sim/mutants/vite-plugin.ts'
 
 /** Start real servers or write much to disk. */
 const INTEGRATION = ['test/{integration,faults,crash,chaos}/**/*.test.ts']
@@ -7,6 +8,7 @@ const INTEGRATION = ['test/{integration,faults,crash,chaos}/**/*.test.ts']
 const E2E = ['test/e2e/**/*.test.ts']
 
 export default defineConfig({
+  plugins: [plantMutant()],
   test: {
     pool: 'forks',
     maxWorkers: 2,

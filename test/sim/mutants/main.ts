@@ -54,23 +54,44 @@ process.exitCode = survivors.length === 0 ? 0 : 1
 
 async function judge(mutant: Mutant): Promise<Verdict> {
   const startedMs = performance.now()
-  const { code, output } = await run(mutant, [
-    join(import.meta.dirname, '../main.ts'),
-    '--seeds',
-    values.seeds,
-    '--once',
-    '--first-failure',
-  ])
-  const seconds = Math.round((performance.now() - startedMs) / 100) / 10
-  if (code === 0) return { mutant, killedBy: undefined, how: '', seconds }
+  const found = (await judgeBySimulation(mutant)) ?? (await judgeByTests(mutant))
+  return { mutant, killedBy: found?.killedBy, how: found?.how ?? '', seconds: Math.round((performance.now() - startedMs) / 100) / 10 }
+}
+
+async function judgeBySimulation(mutant: Mutant): Promise<{ killedBy: string; how: string } | undefined> {
+  const args = [join(import.meta.dirname, '../main.ts'), '--seeds', values.seeds, '--once', '--first-failure']
+  const { code, output } = await run(mutant, ['--import', join(import.meta.dirname, 'plant.ts'), ...args])
+  if (code === 0) return undefined
   const failure = /^seed (\d+) failed: (.*)$/m.exec(output)
-  return failure === null
-    ? { mutant, killedBy: 'the simulation', how: code === undefined ? 'it hangs' : (output.trim().split('\n').at(-1) ?? ''), seconds }
-    : { mutant, killedBy: `seed ${failure[1]}`, how: failure[2] ?? '', seconds }
+  if (failure !== null) return { killedBy: `seed ${failure[1]} of the simulation`, how: failure[2] ?? '' }
+  return { killedBy: 'the simulation', how: code === undefined ? 'it hangs' : (output.trim().split('\n').at(-1) ?? '') }
+}
+
+/** Narrower simulations and scenarios of one part. */
+async function judgeByTests(mutant: Mutant): Promise<{ killedBy: string; how: string } | undefined> {
+  if (mutant.tests === undefined) return undefined
+  const vitest = join(import.meta.dirname, '../../../node_modules/vitest/vitest.mjs')
+  const { code, output } = await run(mutant, [vitest, 'run', '--project', 'unit', '--reporter=json', '--bail=1', ...mutant.tests])
+  if (code === 0) return undefined
+  const report = /^\{.*"testResults".*\}$/m.exec(output)?.[0]
+  if (report === undefined) return { killedBy: mutant.tests.join(', '), how: output.trim().split('\n').at(-1) ?? '' }
+  const { testResults } = JSON.parse(report) as {
+    testResults: { name: string; assertionResults: { status: string; fullName: string; failureMessages: string[] }[] }[]
+  }
+  for (const { name, assertionResults } of testResults) {
+    // Too slow is not wrong.
+    const failed = assertionResults.find(
+      ({ status, failureMessages }) => status === 'failed' && !failureMessages.some((text) => /Test timed out/.test(text)),
+    )
+    if (failed !== undefined) return { killedBy: name.slice(name.indexOf('/test/') + 1), how: failed.fullName }
+  }
+  return testResults.some(({ assertionResults }) => assertionResults.length > 0)
+    ? undefined
+    : { killedBy: mutant.tests.join(', '), how: 'they cannot be run' }
 }
 
 function run({ id }: Mutant, args: readonly string[]): Promise<{ readonly code: number | undefined; readonly output: string }> {
-  const child = spawn(process.execPath, ['--import', join(import.meta.dirname, 'plant.ts'), ...args], {
+  const child = spawn(process.execPath, args, {
     env: { ...process.env, TIDEMARK_MUTANT: id },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

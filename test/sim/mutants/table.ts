@@ -29,6 +29,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'broker/replication/follower-rules.ts',
     find: 'own.epoch === leader.epoch ? Math.min(own.endOffset, leader.endOffset) : own.endOffset',
     replace: 'leader.endOffset',
+    tests: ['test/broker/replication'],
   },
   {
     id: 'M03',
@@ -43,6 +44,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'broker/operations/replica-fetch.ts',
     find: '    partition.checkLeadership(entry.leaderEpoch)\n    return partition\n',
     replace: '    partition.checkLeadership(undefined)\n    return partition\n',
+    tests: ['test/broker/replication'],
   },
   {
     id: 'M05',
@@ -71,6 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/metadata/alter-partitions.ts',
     find: '  if (partitionEpoch < present.partitionEpoch)\n',
     replace: '  if (partitionEpoch < 0)\n',
+    tests: ['test/controller'],
   },
   {
     id: 'M09',
@@ -78,6 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/metadata/alter-partitions.ts',
     find: '    if (node.nodeEpoch !== nodeEpoch)\n',
     replace: '    if (nodeEpoch < 0)\n',
+    tests: ['test/controller'],
   },
   {
     id: 'M10',
@@ -120,6 +124,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/leader.ts',
     find: "  raft.send({ type: 'appendResponse', to: raft.id, index })\n",
     replace: '  raft.progressOf(raft.id).update(index)\n  maybeCommit(raft)\n',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M16',
@@ -127,6 +132,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/leader.ts',
     find: 'index <= raft.log.committed || raft.log.term(index) !== raft.term',
     replace: 'index <= raft.log.committed',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M17',
@@ -134,6 +140,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/election.ts',
     find: '!isFree || !raft.log.isUpToDate(index, logTerm)',
     replace: "!isFree || (type === 'vote' && !raft.log.isUpToDate(index, logTerm))",
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M18',
@@ -148,6 +155,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/follower.ts',
     find: 'index <= log.committed || !isMember(confState, raft.id)',
     replace: '!isMember(confState, raft.id)',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M20',
@@ -155,6 +163,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/raw-node.ts',
     find: "(hasCommittedInTerm(raft) ? undefined : 'no-commit-in-term')",
     replace: 'undefined',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M21',
@@ -162,6 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/quorum-members.ts',
     find: "    if (known !== '') return known === directoryId\n",
     replace: "    if (known !== '') return true\n",
+    tests: ['test/sim/scenarios', 'test/controller/raft-log.test.ts'],
   },
   {
     id: 'M22',
@@ -183,6 +193,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/segment.ts',
     find: 'if (!isDamage(found) && !(found !== undefined && readBaseOffset(found) > wanted.offset)) return found',
     replace: 'if (!isDamage(found)) return found',
+    tests: ['test/log'],
   },
   {
     id: 'M25',
@@ -190,6 +201,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/recovery.ts',
     find: '  if (damage !== undefined && !isLast)\n',
     replace: '  if (damage !== undefined && from < 0)\n',
+    tests: ['test/log'],
   },
   {
     id: 'M26',
@@ -225,6 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/data-dir-identity.ts',
     find: '  await files.remove(path)\n',
     replace: '',
+    tests: ['test/log'],
   },
   {
     id: 'M32',
@@ -235,10 +248,11 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     id: 'M33',
-    what: 'the epochs of a log outlive what was cut off it',
-    file: 'log/truncation.ts',
-    find: '  const state = names.filter((name) => name === LEADER_EPOCHS_FILE || offsetOfName(name, SNAPSHOT_SUFFIX) !== undefined)\n',
-    replace: '  const state = names.filter((name) => offsetOfName(name, SNAPSHOT_SUFFIX) !== undefined)\n',
+    what: 'epochs that were noted after the checkpoint outlive a crash',
+    file: 'log/recovery.ts',
+    find: '  epochs?.truncateFromEnd(recoveryOffset)\n',
+    replace: '',
+    tests: ['test/log'],
   },
   {
     id: 'M34',
@@ -260,6 +274,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/progress.ts',
     find: '    this.next = Math.max(Math.min(refused, hint + 1), this.match + 1)\n',
     replace: '    this.next = Math.min(refused, hint + 1)\n',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M37',
@@ -267,6 +282,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/entry-log.ts',
     find: '    if (from < offset && stable.length < Math.min(to, offset) - from) return stable\n',
     replace: '',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M38',
@@ -274,6 +290,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/raft/leader.ts',
     find: '!hasCommittedInTerm(raft) || raft.reads.isFull',
     replace: 'raft.reads.isFull',
+    tests: ['test/controller/raft'],
   },
   {
     id: 'M39',
