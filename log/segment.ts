@@ -169,12 +169,16 @@ export class Segment {
     const position =
       this.#readEnds?.take(wanted.offset) ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
     const found = await this.#readFrom(position, wanted)
-    if (!isDamage(found) && !(found !== undefined && readBaseOffset(found) > wanted.offset)) return found
-    if (this.active !== undefined || this.#isIndexRebuilt) {
+    const isRight = found !== undefined && !isDamage(found) && readBaseOffset(found) <= wanted.offset
+    const isIndexSure = this.active !== undefined || this.#isIndexRebuilt
+    if (isRight || (found === undefined && isIndexSure)) return found
+    if (isIndexSure) {
       throw this.#damaged(isDamage(found) ? found : { position: 0, what: `offset ${wanted.offset} is missing` })
     }
-    // The index has no checksum: when what it points at is not what it should be, the log decides.
+    // The index has no checksum: when what it points at is not what it should be, or nothing, the log decides.
     this.#parts.indexes.put(this.path, await this.#rebuildIndexes(intervalBytes))
+    // Should the cache let go of the right ones, the wrong ones must not come back. A disk that takes no changes keeps them: then the cache has to do.
+    for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(this.pathOf(suffix)).catch(() => {})
     return this.read(wanted, intervalBytes)
   }
 
