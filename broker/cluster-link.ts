@@ -186,15 +186,19 @@ export class ClusterLink {
     channels?.close()
   }
 
-  /** A controller that was told to join a running cluster asks to be let into its quorum, until it is. */
+  /**
+   * A controller that was told to join a running cluster asks to be let into its quorum, until it is. Whether it is, the quorum has to say: this disk may
+   * have been started as one of the first voters before, and turned away.
+   */
   async #joinQuorum(address: PeerAddress): Promise<void> {
-    const log = this.#controllerNode?.log
     const { nodeId, join } = this.#config
-    if (log === undefined || join.length === 0) return
-    const request = { action: QuorumAction.ADD, nodeId, directoryId: this.#identity.directoryId, ...address }
-    while (!this.#isClosed && !log.status.confState.voters.includes(nodeId)) {
+    if (this.#controllerNode === undefined || join.length === 0) return
+    const self = { nodeId, directoryId: this.#identity.directoryId }
+    while (!this.#isClosed) {
       try {
-        await this.controller.ask('alterQuorum', request)
+        const { members } = await this.controller.ask('describeQuorum', {})
+        if (members.some((member) => member.voter && member.nodeId === self.nodeId && member.directoryId === self.directoryId)) return
+        await this.controller.ask('alterQuorum', { action: QuorumAction.ADD, ...self, ...address })
       } catch (error) {
         const known = TidemarkError.from(error)
         this.#runtime.log.debug('quorum.joining', { error: known })

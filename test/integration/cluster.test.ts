@@ -16,12 +16,12 @@ class TestNode {
   files = new MemoryFiles()
   quorum: RaftStore = memoryQuorum()
   running: RunningNode | undefined
-  readonly #settings: Partial<NodeConfig>
+  settings: Partial<NodeConfig>
 
   constructor(nodeId: number, port: number, settings: Partial<NodeConfig>) {
     this.nodeId = nodeId
     this.port = port
-    this.#settings = settings
+    this.settings = settings
   }
 
   get address(): string {
@@ -38,7 +38,7 @@ class TestNode {
       electionTimeoutMs: 400,
       electionHeartbeatIntervalMs: 50,
       shutdownTimeoutMs: 5000,
-      ...this.#settings,
+      ...this.settings,
       limits: { ...defaultNodeConfig().limits, diskMinFreeBytes: 0 },
     })
     this.running = await startNode(config, { ...nodeRuntime(), files: this.files }, { quorumStore: this.quorum })
@@ -157,7 +157,7 @@ describe('three nodes', () => {
     expect(values).toEqual(numbers(20))
   })
 
-  it('turn away a voter that lost its disk', async () => {
+  it('turn away a voter that lost its disk, and let it in as one that joins', async () => {
     const made = await clusterOf(3)
     await startAll(made)
     const tm = await client(...made)
@@ -171,6 +171,15 @@ describe('three nodes', () => {
       (error: unknown) => error,
     )
     expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
+    // What the error says to do: the same directory, which has been a voter's for a moment, joins.
+    await wiped.stop()
+    await tm.admin.cluster.removeController(3)
+    wiped.settings = { join: made.slice(0, 2).map(({ port }) => ({ host: '127.0.0.1', port })) }
+    await wiped.start()
+    await expect.poll(() => isrOf(tm, 'orders'), { timeout: 20_000 }).toEqual([3, 3, 3])
+    const { members } = await tm.admin.cluster.describeQuorum()
+    expect(members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
   })
 })

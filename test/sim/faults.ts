@@ -21,6 +21,7 @@ const FAULTS: readonly Fault[] = [
   { name: 'power of all', weight: 0.4, begin: (faults) => faults.losePowerOfAll() },
   { name: 'stop', weight: 1.5, begin: (faults, node) => faults.stop(node) },
   { name: 'pause', weight: 2, begin: (faults, node) => faults.pause(node) },
+  { name: 'lead and die', weight: 1, begin: (faults, node) => faults.leadAndDie(node) },
   { name: 'isolate', weight: 1.5, begin: (faults, node) => faults.isolate(node) },
   { name: 'one way', weight: 1.5, begin: (faults, node) => faults.cutOneWay(node) },
   { name: 'not transitive', weight: 1, begin: (faults, node) => faults.cutOneLink(node) },
@@ -55,7 +56,10 @@ export class Faults {
     this.cluster = cluster
     this.chance = chance
     // A disk that fails is said aloud; nothing else is.
-    cluster.oracles.expectsError = (nodeId, event) => this.#failingDisks.has(cluster.node(nodeId).disk) && DISK_EVENTS.has(event)
+    cluster.oracles.expectsError = (nodeId, event) => {
+      const node = cluster.node(nodeId)
+      return (this.#failingDisks.has(node.disk) && DISK_EVENTS.has(event)) || (node === this.#withoutDisk && event === 'cluster.lost')
+    }
   }
 
   /** One more; or some relief. */
@@ -98,7 +102,7 @@ export class Faults {
     for (const node of cluster.nodes) {
       node.disk.slowness = 1
       node.life?.process.resume()
-      if (!isAlive(node)) this.start(node)
+      if (!isAlive(node) || (node === this.#withoutDisk && !this.#isReplaced)) this.start(node)
     }
     this.#replaceFailedDisks()
   }
@@ -197,12 +201,42 @@ export class Faults {
     node.loseDisk()
     this.#withoutDisk = node
     cluster.trace.say(`n${node.nodeId}`, 'DISK LOST')
+    // Somebody starts it as if nothing had happened. It is turned away, again and again.
+    if (this.chance() < 0.6) node.start()
+  }
+
+  /** Becomes leader, takes records perhaps, and is gone before the others have them. */
+  leadAndDie(node: SimNode): void {
+    const { cluster } = this
+    const [topic] = [...cluster.image.topics.values()].filter(({ partitions }) => partitions[0]?.isr.includes(node.nodeId))
+    const replicas = topic?.partitions[0]?.replicas
+    if (topic === undefined || replicas === undefined || !node.isUp) return
+    const { tm, process } = this.#operatorNow()
+    const order = [node.nodeId, ...replicas.filter((id) => id !== node.nodeId)]
+    const lead = async (): Promise<void> => {
+      await tm.admin.cluster.reassign(topic.name, 0, order)
+      await tm.admin.cluster.electLeaders([{ topic: topic.name, partitions: [0] }])
+      const { life } = node
+      process.timers.after(between(this.chance, 0, 25), () => {
+        if (node.life !== life || this.#isPeace) return
+        cluster.trace.say(`n${node.nodeId}`, 'LED, AND DIES')
+        if (this.chance() < 0.5) node.kill()
+        else node.losePower()
+      })
+    }
+    lead().catch((error: unknown) => cluster.trace.say('op', `cannot make n${node.nodeId} lead: ${reasonOf(error)}`))
+  }
+
+  #operatorNow(): SimClient {
+    this.#operator ??= this.cluster.openClient('op')
+    return this.#operator
   }
 
   /** The operator takes the controller whose votes are lost out of the quorum, and starts the node as one that joins. */
   async #replace(node: SimNode): Promise<void> {
     const { cluster } = this
-    const { process, tm } = (this.#operator ??= cluster.openClient('op'))
+    const { process, tm } = this.#operatorNow()
+    if (isAlive(node)) node.kill()
     for (let isOut = false; !isOut; ) {
       try {
         await tm.admin.cluster.removeController(node.nodeId)
