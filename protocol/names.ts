@@ -20,6 +20,23 @@ function topicNameProblem(name: string): string | undefined {
   return undefined
 }
 
+/** Longest id of a consumer group. */
+export const GROUP_ID_MAX_LENGTH = 249
+
+/** Throws `INVALID_GROUP_ID` with the broken rule unless `id` may name a consumer group. */
+export function validateGroupId(id: string): void {
+  const problem = groupIdProblem(id)
+  if (problem !== undefined) throw new TidemarkError('INVALID_GROUP_ID', `group id ${quote(id)} ${problem}`)
+}
+
+function groupIdProblem(id: string): string | undefined {
+  if (id.length === 0) return 'is empty'
+  if (id.length > GROUP_ID_MAX_LENGTH) return `has ${id.length} characters, at most ${GROUP_ID_MAX_LENGTH} are allowed`
+  if (/\p{Cc}/u.test(id)) return 'has control characters'
+  if (!id.isWellFormed()) return 'is no well-formed text'
+  return undefined
+}
+
 /** Two names with the same collision key differ only in `.` and `_`, and may not both exist: metric names would merge them. */
 export function topicCollisionKey(name: string): string {
   return name.replaceAll('.', '_')

@@ -11,7 +11,7 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts
 export type Durability = 'fsync' | 'replicated' | 'none'
 export type PartitionerName = 'murmur3' | 'murmur2'
 export type TimestampType = 'create' | 'append'
-export type CleanupPolicy = 'delete'
+export type CleanupPolicy = 'delete' | 'compact'
 
 /** All settings of a topic, parsed. Times in milliseconds, sizes in bytes; `Infinity` stands for "no limit". */
 export interface TopicConfig {
@@ -79,9 +79,9 @@ export const TOPIC_SETTINGS: Readonly<Record<string, TopicSetting>> = {
   },
   'cleanup.policy': {
     field: 'cleanupPolicy',
-    type: { kind: 'choice', values: ['delete'] },
+    type: { kind: 'choice', values: ['delete', 'compact'] },
     defaultText: 'delete',
-    text: 'What happens to old data. delete: whole segments go when they pass retention.ms or retention.bytes.',
+    text: 'What happens to old data. delete: whole segments go when they pass retention.ms or retention.bytes. compact: the newest record of each key stays.',
   },
   'retention.ms': {
     field: 'retentionMs',

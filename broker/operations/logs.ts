@@ -15,6 +15,7 @@ import type {
   PartitionOffset,
 } from '../../protocol/gen/tidemark/v1/log.ts'
 import { OffsetPosition } from '../../protocol/gen/tidemark/v1/log.ts'
+import { isInternalTopic } from '../../protocol/internal-topics.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
 
@@ -72,6 +73,7 @@ export async function deleteRecords(broker: Broker, request: DeleteRecordsReques
     request.partitions.map(async (entry): Promise<DeleteRecordsResult> => {
       const result = { topic: entry.topic, partition: entry.partition, error: undefined, logStartOffset: 0 }
       try {
+        if (isInternalTopic(entry.topic)) throw new TidemarkError('INVALID_REQUEST', `topic ${entry.topic} is kept by tidemark itself`)
         const partition = broker.partitions.find(entry.topic, entry.partition, undefined)
         partition.checkLeadership(undefined)
         return { ...result, logStartOffset: await partition.log.deleteRecordsBefore(newLogStart(partition, entry)) }

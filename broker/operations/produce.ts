@@ -6,6 +6,7 @@
  * stream reach a partition in the order they were sent.
  */
 import { TidemarkError } from '../../protocol/errors.ts'
+import { isInternalTopic } from '../../protocol/internal-topics.ts'
 import type { ByteBudget } from '../backpressure.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
@@ -89,6 +90,7 @@ function appendOne(
   let partition: Partition
   let release: (() => void) | undefined
   try {
+    if (isInternalTopic(entry.topic)) throw writtenByUs(entry.topic)
     partition = broker.partitions.find(entry.topic, entry.partition, entry.topicId)
     partition.checkLeadership(entry.leaderEpoch)
     if (acks === 'all') partition.checkEnoughReplicas()
@@ -136,6 +138,10 @@ function admit(broker: Broker, connection: ByteBudget, partition: Partition, byt
     connection.release(bytes)
     partition.budget.release(bytes)
   }
+}
+
+function writtenByUs(topic: string): TidemarkError {
+  return new TidemarkError('INVALID_REQUEST', `topic ${topic} is kept by tidemark itself, nobody else writes to it`, { outcome: 'failed' })
 }
 
 function isRepeated(seen: Set<string>, entry: ProducePartition): boolean {

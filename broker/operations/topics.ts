@@ -16,6 +16,7 @@ import type {
   NodeDescription,
   TopicDescription,
 } from '../../protocol/gen/tidemark/v1/cluster.ts'
+import { isInternalTopic } from '../../protocol/internal-topics.ts'
 import type { Broker } from '../broker.ts'
 
 /** Longest time a question for newer metadata is parked. */
@@ -87,7 +88,7 @@ export async function growTopics(broker: Broker, request: GrowTopicsRequest, ori
 }
 
 async function createMissing(broker: Broker, names: readonly string[]): Promise<void> {
-  const missing = names.filter((name) => !broker.view.image.topics.has(name))
+  const missing = names.filter((name) => !broker.view.image.topics.has(name) && !isInternalTopic(name))
   if (missing.length === 0) return
   // A name that may not be created is reported as unknown by the description that follows.
   await createTopics(

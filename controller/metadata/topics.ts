@@ -13,6 +13,7 @@ import type {
   TopicResult,
 } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import type { MetadataRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
+import { INTERNAL_TOPICS } from '../../protocol/internal-topics.ts'
 import { topicCollisionKey, validateTopicName } from '../../protocol/names.ts'
 import { placeReplicas } from '../placement.ts'
 import { checkTopicConfig, configRecord } from './configs.ts'
@@ -139,10 +140,13 @@ function createTopic(plan: Plan, wanted: CreateTopic, context: CreateContext): C
   const replicas = wanted.replicas || context.defaults.replicas || plan.usualReplicas
   plan.checkPartitions(partitions, partitions)
   plan.checkReplicas(replicas)
-  const configs = withMinIsr(wanted.configs, replicas)
+  const ownConfigs = INTERNAL_TOPICS.get(wanted.name)
+  if (ownConfigs !== undefined && Object.keys(wanted.configs).length > 0)
+    throw new TidemarkError('INVALID_CONFIG', `topic ${wanted.name} is kept by tidemark itself, and its settings are fixed`)
+  const configs = withMinIsr(ownConfigs ?? wanted.configs, replicas)
   checkTopicConfig(configs, replicas)
   const topicId = context.newTopicId()
-  plan.records.push({ record: { $case: 'topic', value: { name: wanted.name, topicId, internal: false } } })
+  plan.records.push({ record: { $case: 'topic', value: { name: wanted.name, topicId, internal: ownConfigs !== undefined } } })
   plan.records.push(...Object.entries(configs).map(([key, value]) => configRecord(topicId, key, value)))
   plan.addPartitions(topicId, 0, partitions, replicas)
   return { name: wanted.name, error: undefined, topicId: Buffer.from(topicId, 'base64url'), partitions, replicas }

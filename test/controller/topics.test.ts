@@ -48,6 +48,20 @@ describe('createTopics', () => {
     }
   })
 
+  it('makes the topics tidemark keeps for itself internal, with settings of their own', () => {
+    const { image, results } = create(clusterOf(3), [{ name: '__consumer_offsets', partitions: 12, replicas: 3 }])
+    expect(codes(results)).toEqual([undefined])
+    expect(image.topics.get('__consumer_offsets')).toMatchObject({
+      internal: true,
+      config: { cleanupPolicy: 'compact', durability: 'fsync', minInsyncReplicas: 2, retentionMs: Number.POSITIVE_INFINITY },
+    })
+    const refused = create(clusterOf(3), [{ name: '__consumer_offsets', configs: { durability: 'none' } }])
+    expect(codes(refused.results)).toEqual(['INVALID_CONFIG'])
+    expect(
+      codes(growTopics(image, { topics: [{ name: '__consumer_offsets', partitions: 24 }], validateOnly: false }).response.topics),
+    ).toEqual(['INVALID_REQUEST'])
+  })
+
   it('spreads the leaders of many small topics', () => {
     const { image } = create(
       clusterOf(3),

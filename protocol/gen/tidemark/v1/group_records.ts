@@ -49,20 +49,22 @@ export interface MemberRecordValue {
   assignor: string;
   sessionTimeoutMs: number;
   rebalanceTimeoutMs: number;
-  /** What it is meant to have; epoch is 0. */
+  /** What it is meant to have; the epochs are 0. */
   target: HeldPartitions[];
-  /** What it has, and since which epoch. */
-  assigned: HeldPartitions[];
-  /** What it was told to let go of, and in which epoch. */
-  revoking: HeldPartitions[];
+  /** What it has, and what it was told to let go of and has not yet. */
+  held: HeldPartitions[];
   /** A static member that has left for a while. */
   away: boolean;
 }
 
-/** Partitions of one topic, and an epoch of the member. */
+/** Partitions of one topic that were given at the same moment. */
 export interface HeldPartitions {
+  /** 22 characters of URL-safe base64. */
   topicId: string;
-  epoch: number;
+  /** The epoch of the member in which it was given them. */
+  assignedEpoch: number;
+  /** The epoch of the member in which it was told to let go of them; 0: it was not. */
+  revokedEpoch: number;
   partitions: number[];
 }
 
@@ -336,8 +338,7 @@ function createBaseMemberRecordValue(): MemberRecordValue {
     sessionTimeoutMs: 0,
     rebalanceTimeoutMs: 0,
     target: [],
-    assigned: [],
-    revoking: [],
+    held: [],
     away: false,
   };
 }
@@ -371,14 +372,11 @@ export const MemberRecordValue: MessageFns<MemberRecordValue> = {
     for (const v of message.target) {
       HeldPartitions.encode(v!, writer.uint32(74).fork()).join();
     }
-    for (const v of message.assigned) {
+    for (const v of message.held) {
       HeldPartitions.encode(v!, writer.uint32(82).fork()).join();
     }
-    for (const v of message.revoking) {
-      HeldPartitions.encode(v!, writer.uint32(90).fork()).join();
-    }
     if (message.away !== false) {
-      writer.uint32(96).bool(message.away);
+      writer.uint32(88).bool(message.away);
     }
     return writer;
   },
@@ -473,19 +471,11 @@ export const MemberRecordValue: MessageFns<MemberRecordValue> = {
               break;
             }
 
-            message.assigned.push(HeldPartitions.decode(reader, reader.uint32()));
+            message.held.push(HeldPartitions.decode(reader, reader.uint32()));
             continue;
           }
           case 11: {
-            if (tag !== 90) {
-              break;
-            }
-
-            message.revoking.push(HeldPartitions.decode(reader, reader.uint32()));
-            continue;
-          }
-          case 12: {
-            if (tag !== 96) {
+            if (tag !== 88) {
               break;
             }
 
@@ -518,15 +508,14 @@ export const MemberRecordValue: MessageFns<MemberRecordValue> = {
     message.sessionTimeoutMs = object.sessionTimeoutMs ?? 0;
     message.rebalanceTimeoutMs = object.rebalanceTimeoutMs ?? 0;
     message.target = object.target?.map((e) => HeldPartitions.fromPartial(e)) || [];
-    message.assigned = object.assigned?.map((e) => HeldPartitions.fromPartial(e)) || [];
-    message.revoking = object.revoking?.map((e) => HeldPartitions.fromPartial(e)) || [];
+    message.held = object.held?.map((e) => HeldPartitions.fromPartial(e)) || [];
     message.away = object.away ?? false;
     return message;
   },
 };
 
 function createBaseHeldPartitions(): HeldPartitions {
-  return { topicId: "", epoch: 0, partitions: [] };
+  return { topicId: "", assignedEpoch: 0, revokedEpoch: 0, partitions: [] };
 }
 
 export const HeldPartitions: MessageFns<HeldPartitions> = {
@@ -534,11 +523,14 @@ export const HeldPartitions: MessageFns<HeldPartitions> = {
     if (message.topicId !== "") {
       writer.uint32(10).string(message.topicId);
     }
-    if (message.epoch !== 0) {
-      writer.uint32(16).uint64(message.epoch);
+    if (message.assignedEpoch !== 0) {
+      writer.uint32(16).uint64(message.assignedEpoch);
+    }
+    if (message.revokedEpoch !== 0) {
+      writer.uint32(24).uint64(message.revokedEpoch);
     }
     if (message.partitions.length !== 0) {
-      writer.uint32(26).fork();
+      writer.uint32(34).fork();
       for (const v of message.partitions) {
         writer.int32(v);
       }
@@ -573,17 +565,25 @@ export const HeldPartitions: MessageFns<HeldPartitions> = {
               break;
             }
 
-            message.epoch = longToNumber(reader.uint64());
+            message.assignedEpoch = longToNumber(reader.uint64());
             continue;
           }
           case 3: {
-            if (tag === 24) {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.revokedEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
               message.partitions.push(reader.int32());
 
               continue;
             }
 
-            if (tag === 26) {
+            if (tag === 34) {
               const end2 = reader.uint32() + reader.pos;
               while (reader.pos < end2) {
                 message.partitions.push(reader.int32());
@@ -612,7 +612,8 @@ export const HeldPartitions: MessageFns<HeldPartitions> = {
   fromPartial<I extends Exact<DeepPartial<HeldPartitions>, I>>(object: I): HeldPartitions {
     const message = createBaseHeldPartitions();
     message.topicId = object.topicId ?? "";
-    message.epoch = object.epoch ?? 0;
+    message.assignedEpoch = object.assignedEpoch ?? 0;
+    message.revokedEpoch = object.revokedEpoch ?? 0;
     message.partitions = object.partitions?.map((e) => e) || [];
     return message;
   },

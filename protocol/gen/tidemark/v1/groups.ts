@@ -146,7 +146,7 @@ export interface OwnedPartitions {
 
 /** What the member shall hold, and how to go on. */
 export interface HeartbeatResponse {
-  /** For the next heartbeat and for commits. Grows with every change of the assignment. */
+  /** For the next heartbeat. Grows with every change of the assignment. */
   memberEpoch: number;
   /** Send the next heartbeat no later than this after the answer, in milliseconds. */
   heartbeatIntervalMs: number;
@@ -168,8 +168,8 @@ export interface AssignedPartitions {
   /** 16 bytes. */
   topicId: Buffer;
   /**
-   * The member epoch with which the member was given them. Where it differs from that of a partition the member holds, the partition was taken away and
-   * given back, or its offset was reset: begin again at the committed offset. Commits from before are refused.
+   * The member epoch with which the member was given them; every commit carries it. Where it differs from that of a partition the member holds, the
+   * partition was taken away and given back, or its offset was reset: begin again at the committed offset. Commits from before are refused.
    */
   assignedEpoch: number;
   partitions: number[];
@@ -178,13 +178,8 @@ export interface AssignedPartitions {
 /** How far the group has come. All of it is recorded or none, save for partitions with an error of their own. */
 export interface CommitOffsetsRequest {
   group: string;
-  /** Empty: no member commits. Only for groups without members, else UNKNOWN_MEMBER_ID. */
+  /** Empty: no member commits. Only for groups without members. UNKNOWN_MEMBER_ID: the group has members, or none with this id. */
   memberId: string;
-  /**
-   * That of the last heartbeat's answer. Commits that come late are fenced: UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH (an epoch the member never had), and
-   * STALE_MEMBER_EPOCH for partitions that are not the member's, or were not in that epoch.
-   */
-  memberEpoch: number;
   /** Of a static member; else empty. FENCED_INSTANCE_ID when another has taken its place. */
   instanceId: string;
   /** At most 10000, each once. */
@@ -199,6 +194,11 @@ export interface CommitPartition {
   /** 16 bytes. Optional: the topic that has the name now. A topic that was created again inherits no offsets. */
   topicId: Buffer;
   partition: number;
+  /**
+   * For a member: the assigned_epoch with which it was given the partition. A commit that comes late, when the partition has been taken away, given to
+   * somebody else or reset, is refused with STALE_MEMBER_EPOCH. 0 where no member commits.
+   */
+  assignedEpoch: number;
   /** The next offset to read: one past the last record handled. */
   offset: number;
   /** Leader epoch of the last record handled, plus one. 0: not known. */
@@ -225,13 +225,10 @@ export interface CommitPartitionResult {
   offset: number;
 }
 
-/** Whose offsets are wanted. */
+/** Which offsets are wanted. */
 export interface FetchOffsetsRequest {
   group: string;
-  /** Of a member, fenced as in a commit; empty: whoever wants to know. */
-  memberId: string;
-  memberEpoch: number;
-  /** Empty: every partition the group has an offset of. */
+  /** At most 10000. Empty: every partition the group has an offset of. */
   partitions: PartitionOfGroup[];
 }
 
@@ -340,7 +337,7 @@ export interface MemberDescription {
   assignor: string;
   /** What it has. */
   assignment: AssignedPartitions[];
-  /** What it was told to let go of and has not yet. assigned_epoch: the epoch in which it was told. */
+  /** What it was told to let go of and has not yet. */
   revoking: AssignedPartitions[];
   /** Partitions meant for it that others have not let go of yet. */
   pendingPartitions: number;
@@ -1269,7 +1266,7 @@ export const AssignedPartitions: MessageFns<AssignedPartitions> = {
 };
 
 function createBaseCommitOffsetsRequest(): CommitOffsetsRequest {
-  return { group: "", memberId: "", memberEpoch: 0, instanceId: "", partitions: [], rewind: false };
+  return { group: "", memberId: "", instanceId: "", partitions: [], rewind: false };
 }
 
 export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
@@ -1280,17 +1277,14 @@ export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
     if (message.memberId !== "") {
       writer.uint32(18).string(message.memberId);
     }
-    if (message.memberEpoch !== 0) {
-      writer.uint32(24).uint64(message.memberEpoch);
-    }
     if (message.instanceId !== "") {
-      writer.uint32(34).string(message.instanceId);
+      writer.uint32(26).string(message.instanceId);
     }
     for (const v of message.partitions) {
-      CommitPartition.encode(v!, writer.uint32(42).fork()).join();
+      CommitPartition.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message.rewind !== false) {
-      writer.uint32(48).bool(message.rewind);
+      writer.uint32(40).bool(message.rewind);
     }
     return writer;
   },
@@ -1325,11 +1319,11 @@ export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
             continue;
           }
           case 3: {
-            if (tag !== 24) {
+            if (tag !== 26) {
               break;
             }
 
-            message.memberEpoch = longToNumber(reader.uint64());
+            message.instanceId = reader.string();
             continue;
           }
           case 4: {
@@ -1337,19 +1331,11 @@ export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
               break;
             }
 
-            message.instanceId = reader.string();
-            continue;
-          }
-          case 5: {
-            if (tag !== 42) {
-              break;
-            }
-
             message.partitions.push(CommitPartition.decode(reader, reader.uint32()));
             continue;
           }
-          case 6: {
-            if (tag !== 48) {
+          case 5: {
+            if (tag !== 40) {
               break;
             }
 
@@ -1375,7 +1361,6 @@ export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
     const message = createBaseCommitOffsetsRequest();
     message.group = object.group ?? "";
     message.memberId = object.memberId ?? "";
-    message.memberEpoch = object.memberEpoch ?? 0;
     message.instanceId = object.instanceId ?? "";
     message.partitions = object.partitions?.map((e) => CommitPartition.fromPartial(e)) || [];
     message.rewind = object.rewind ?? false;
@@ -1384,7 +1369,15 @@ export const CommitOffsetsRequest: MessageFns<CommitOffsetsRequest> = {
 };
 
 function createBaseCommitPartition(): CommitPartition {
-  return { topic: "", topicId: Buffer.alloc(0), partition: 0, offset: 0, leaderEpochPlusOne: 0, metadata: "" };
+  return {
+    topic: "",
+    topicId: Buffer.alloc(0),
+    partition: 0,
+    assignedEpoch: 0,
+    offset: 0,
+    leaderEpochPlusOne: 0,
+    metadata: "",
+  };
 }
 
 export const CommitPartition: MessageFns<CommitPartition> = {
@@ -1398,14 +1391,17 @@ export const CommitPartition: MessageFns<CommitPartition> = {
     if (message.partition !== 0) {
       writer.uint32(24).int32(message.partition);
     }
+    if (message.assignedEpoch !== 0) {
+      writer.uint32(32).uint64(message.assignedEpoch);
+    }
     if (message.offset !== 0) {
-      writer.uint32(32).uint64(message.offset);
+      writer.uint32(40).uint64(message.offset);
     }
     if (message.leaderEpochPlusOne !== 0) {
-      writer.uint32(40).int32(message.leaderEpochPlusOne);
+      writer.uint32(48).int32(message.leaderEpochPlusOne);
     }
     if (message.metadata !== "") {
-      writer.uint32(50).string(message.metadata);
+      writer.uint32(58).string(message.metadata);
     }
     return writer;
   },
@@ -1452,7 +1448,7 @@ export const CommitPartition: MessageFns<CommitPartition> = {
               break;
             }
 
-            message.offset = longToNumber(reader.uint64());
+            message.assignedEpoch = longToNumber(reader.uint64());
             continue;
           }
           case 5: {
@@ -1460,11 +1456,19 @@ export const CommitPartition: MessageFns<CommitPartition> = {
               break;
             }
 
-            message.leaderEpochPlusOne = reader.int32();
+            message.offset = longToNumber(reader.uint64());
             continue;
           }
           case 6: {
-            if (tag !== 50) {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.leaderEpochPlusOne = reader.int32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
               break;
             }
 
@@ -1491,6 +1495,7 @@ export const CommitPartition: MessageFns<CommitPartition> = {
     message.topic = object.topic ?? "";
     message.topicId = object.topicId ?? Buffer.alloc(0);
     message.partition = object.partition ?? 0;
+    message.assignedEpoch = object.assignedEpoch ?? 0;
     message.offset = object.offset ?? 0;
     message.leaderEpochPlusOne = object.leaderEpochPlusOne ?? 0;
     message.metadata = object.metadata ?? "";
@@ -1647,7 +1652,7 @@ export const CommitPartitionResult: MessageFns<CommitPartitionResult> = {
 };
 
 function createBaseFetchOffsetsRequest(): FetchOffsetsRequest {
-  return { group: "", memberId: "", memberEpoch: 0, partitions: [] };
+  return { group: "", partitions: [] };
 }
 
 export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
@@ -1655,14 +1660,8 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     if (message.group !== "") {
       writer.uint32(10).string(message.group);
     }
-    if (message.memberId !== "") {
-      writer.uint32(18).string(message.memberId);
-    }
-    if (message.memberEpoch !== 0) {
-      writer.uint32(24).uint64(message.memberEpoch);
-    }
     for (const v of message.partitions) {
-      PartitionOfGroup.encode(v!, writer.uint32(34).fork()).join();
+      PartitionOfGroup.encode(v!, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -1693,22 +1692,6 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
               break;
             }
 
-            message.memberId = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.memberEpoch = longToNumber(reader.uint64());
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
             message.partitions.push(PartitionOfGroup.decode(reader, reader.uint32()));
             continue;
           }
@@ -1730,8 +1713,6 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
   fromPartial<I extends Exact<DeepPartial<FetchOffsetsRequest>, I>>(object: I): FetchOffsetsRequest {
     const message = createBaseFetchOffsetsRequest();
     message.group = object.group ?? "";
-    message.memberId = object.memberId ?? "";
-    message.memberEpoch = object.memberEpoch ?? 0;
     message.partitions = object.partitions?.map((e) => PartitionOfGroup.fromPartial(e)) || [];
     return message;
   },
