@@ -10,6 +10,10 @@ import { ByteBudget } from './backpressure.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import { Counters } from './counters.ts'
 import { MetadataCatchUp } from './metadata-catch-up.ts'
+import type { GroupCoordinator } from './groups/coordinator.ts'
+import type { GroupLag } from './groups/lag.ts'
+import { RecentAnswers } from './groups/recent-answers.ts'
+import type { NodeCalls } from './node-calls.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionRegistry } from './partition-registry.ts'
 import { ProducerIds } from './producer-ids.ts'
@@ -21,6 +25,9 @@ const ACK_SWEEP_MS = 1000
 
 /** Unsent answers of all connections together, as a multiple of the largest answer. */
 const RESPONSE_MEMORY_FACTOR = 16
+
+/** So long it counts how far a group was behind: for that leaders on other nodes have to be asked. */
+const LAG_FRESH_MS = 1000
 
 /** What the data directory has done and holds. */
 export interface StorageStats {
@@ -60,6 +67,10 @@ export class Broker {
   /** The cluster does not count on this node at the moment. */
   readonly isFenced: () => boolean
   readonly partitions: PartitionRegistry
+  readonly groups: GroupCoordinator
+  /** How far groups are behind, by group. */
+  readonly groupLags: RecentAnswers<GroupLag>
+  readonly nodeCalls: NodeCalls
   readonly purgatory: Purgatory
   readonly producerIds: ProducerIds
   readonly produceBudget: ByteBudget
@@ -86,6 +97,8 @@ export class Broker {
     readonly producerIds: ProducerIds
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
     readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
+    readonly nodeCalls: NodeCalls
+    readonly createGroups: (partitions: PartitionRegistry) => GroupCoordinator
   }) {
     const { runtime, config } = parts
     this.runtime = runtime
@@ -101,6 +114,9 @@ export class Broker {
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
+    this.groups = parts.createGroups(this.partitions)
+    this.groupLags = new RecentAnswers(runtime.clock, LAG_FRESH_MS)
+    this.nodeCalls = parts.nodeCalls
     this.purgatory = new Purgatory(runtime.clock, runtime.timers, config.limits.fetchParkedMax)
     this.producerIds = parts.producerIds
     this.produceBudget = new ByteBudget(
@@ -129,6 +145,7 @@ export class Broker {
   stopServing(): void {
     this.#state = 'stopping'
     this.purgatory.wakeAll()
+    this.groups.close(new TidemarkError('SHUTTING_DOWN', undefined, { retryAfterMs: 500 }))
     for (const drain of [...this.#drains]) drain()
   }
 

@@ -85,6 +85,11 @@ export class ClusterLink {
     return this.#membership?.isFenced ?? true
   }
 
+  /** A controller has answered within a session: if others lead what this node led, it knows. */
+  get isInTouch(): boolean {
+    return (this.#membership?.silentMs ?? 0) < this.#config.sessionTimeoutMs
+  }
+
   /** Resolves, with the reason, when the node has lost the cluster for good. */
   get failed(): Promise<Error> {
     return this.#failed.promise

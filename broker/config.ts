@@ -7,6 +7,7 @@
  */
 import { TidemarkError } from '../protocol/errors.ts'
 import { nearestName } from '../protocol/topic-config.ts'
+import type { GroupSettings } from './groups/settings.ts'
 import { NODE_SETTINGS } from './node-settings.ts'
 import { isLoopback, type ListenAddress, parseValue, type Role, type VoterAddress } from './setting-values.ts'
 
@@ -33,6 +34,10 @@ export interface Limits {
   readonly idleTimeoutMs: number
   readonly keepaliveIntervalMs: number
   readonly keepaliveTimeoutMs: number
+  readonly groupsMax: number
+  readonly groupMembersMax: number
+  readonly groupOffsetsMax: number
+  readonly groupMetricsMax: number
 }
 
 export interface NodeConfig {
@@ -59,6 +64,7 @@ export interface NodeConfig {
   readonly electionTimeoutMs: number
   readonly electionHeartbeatIntervalMs: number
   readonly replicaLagMaxMs: number
+  readonly groups: GroupSettings
   readonly limits: Limits
 }
 
@@ -135,6 +141,7 @@ function checkCluster({
   heartbeatIntervalMs,
   electionTimeoutMs,
   electionHeartbeatIntervalMs,
+  groups,
 }: NodeConfig): void {
   const wrong = (problem: string): TidemarkError => new TidemarkError('INVALID_CONFIG', problem)
   if (voters.length > 0 && join.length > 0) throw wrong('voters begins a new cluster, join enters a running one: set one of them')
@@ -149,12 +156,27 @@ function checkCluster({
   if (heartbeatIntervalMs * 2 > sessionTimeoutMs) throw wrong('heartbeat_interval fits at least twice into session_timeout')
   if (electionHeartbeatIntervalMs * 2 > electionTimeoutMs)
     throw wrong('election_heartbeat_interval fits at least twice into election_timeout')
+  if (groups.sessionTimeoutMs < groups.sessionTimeoutMinMs || groups.sessionTimeoutMs > groups.sessionTimeoutMaxMs)
+    throw wrong('groups.session_timeout lies between groups.session_timeout_min and groups.session_timeout_max')
+  if (groups.rebalanceTimeoutMs > groups.rebalanceTimeoutMaxMs)
+    throw wrong('groups.rebalance_timeout is not larger than groups.rebalance_timeout_max')
+}
+
+/** Some fields of a configuration. */
+export type ConfigOverrides = Partial<Omit<NodeConfig, 'limits' | 'groups'>> & {
+  readonly limits?: Partial<Limits>
+  readonly groups?: Partial<GroupSettings>
 }
 
 /** For nodes inside another process: the defaults with some fields replaced. */
-export function defaultNodeConfig(overrides: Partial<Omit<NodeConfig, 'limits'>> & { readonly limits?: Partial<Limits> } = {}): NodeConfig {
+export function defaultNodeConfig(overrides: ConfigOverrides = {}): NodeConfig {
   const { config } = loadNodeConfig({})
-  return Object.freeze({ ...config, ...overrides, limits: Object.freeze({ ...config.limits, ...overrides.limits }) })
+  return Object.freeze({
+    ...config,
+    ...overrides,
+    limits: Object.freeze({ ...config.limits, ...overrides.limits }),
+    groups: Object.freeze({ ...config.groups, ...overrides.groups }),
+  })
 }
 
 function configOf(values: Record<string, unknown>): NodeConfig {
@@ -181,6 +203,16 @@ function configOf(values: Record<string, unknown>): NodeConfig {
     electionTimeoutMs: get<number>('election_timeout'),
     electionHeartbeatIntervalMs: get<number>('election_heartbeat_interval'),
     replicaLagMaxMs: get<number>('replica_lag_max'),
+    groups: Object.freeze({
+      sessionTimeoutMs: get<number>('groups.session_timeout'),
+      sessionTimeoutMinMs: get<number>('groups.session_timeout_min'),
+      sessionTimeoutMaxMs: get<number>('groups.session_timeout_max'),
+      rebalanceTimeoutMs: get<number>('groups.rebalance_timeout'),
+      rebalanceTimeoutMaxMs: get<number>('groups.rebalance_timeout_max'),
+      heartbeatIntervalMs: get<number>('groups.heartbeat_interval'),
+      offsetsRetentionMs: get<number>('groups.offsets_retention'),
+      offsetsPartitions: get<number>('groups.offsets_partitions'),
+    }),
     limits: Object.freeze({
       connectionsMax: get<number>('limits.connections'),
       streamsPerConnectionMax: get<number>('limits.streams_per_connection'),
@@ -201,6 +233,10 @@ function configOf(values: Record<string, unknown>): NodeConfig {
       idleTimeoutMs: get<number>('limits.idle_timeout'),
       keepaliveIntervalMs: get<number>('limits.keepalive_interval'),
       keepaliveTimeoutMs: get<number>('limits.keepalive_timeout'),
+      groupsMax: get<number>('limits.groups'),
+      groupMembersMax: get<number>('limits.group_members'),
+      groupOffsetsMax: get<number>('limits.group_offsets'),
+      groupMetricsMax: get<number>('limits.group_metrics'),
     }),
   })
 }

@@ -60,6 +60,11 @@ export class Membership {
     return this.#isFenced
   }
 
+  /** Milliseconds since a controller answered. */
+  get silentMs(): number {
+    return this.#parts.runtime.clock.monotonic() - this.#heardAtMs
+  }
+
   /** Resolves, with the reason, when the node has lost its place: another process has it, or it was removed. */
   get failed(): Promise<Error> {
     return this.#failed.promise

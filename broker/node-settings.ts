@@ -82,6 +82,46 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     defaultText: '10s',
     text: 'How long a replica may be behind its leader before it does not count as in sync any more.',
   },
+  'groups.session_timeout': {
+    type: duration(100, 3_600_000),
+    defaultText: '30s',
+    text: 'How long a member of a consumer group may be silent before its partitions go to others, where it does not say.',
+  },
+  'groups.session_timeout_min': {
+    type: duration(100, 3_600_000),
+    defaultText: '1s',
+    text: 'The shortest session a member may ask for. Short ones end while a process merely collects garbage.',
+  },
+  'groups.session_timeout_max': {
+    type: duration(100, DAY_MS),
+    defaultText: '30m',
+    text: 'The longest session a member may ask for. For so long nobody reads what a dead member had.',
+  },
+  'groups.rebalance_timeout': {
+    type: duration(100, DAY_MS),
+    defaultText: '5m',
+    text: 'How long a member may take to let go of partitions, where it does not say: the longest its handler may be busy with one record while the group changes.',
+  },
+  'groups.rebalance_timeout_max': {
+    type: duration(100, DAY_MS),
+    defaultText: '1h',
+    text: 'The longest a member may ask for to let go of partitions.',
+  },
+  'groups.heartbeat_interval': {
+    type: duration(10, 600_000),
+    defaultText: '3s',
+    text: 'How often members are asked to be heard; four times within their session at least.',
+  },
+  'groups.offsets_retention': {
+    type: duration(1000, 3650 * DAY_MS),
+    defaultText: '7d',
+    text: 'How long the offsets of a group are kept that has no members any more, and of topics that no member reads any more.',
+  },
+  'groups.offsets_partitions': {
+    type: integer(1, 1000),
+    defaultText: '12',
+    text: 'Partitions of `__consumer_offsets`, made when groups are used for the first time; fixed from then on. Groups are spread over their leaders.',
+  },
   'limits.connections': { type: integer(1, 1_000_000), defaultText: '10000', text: 'Open connections; more are refused.' },
   'limits.streams_per_connection': { type: integer(1, 100_000), defaultText: '256', text: 'Calls at the same time on one connection.' },
   'limits.requests_per_stream': {
@@ -144,5 +184,25 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
   },
   'limits.idle_timeout': { type: duration(1000, DAY_MS), defaultText: '10m', text: 'A connection without calls for this long is closed.' },
   'limits.keepalive_interval': { type: duration(1000, DAY_MS), defaultText: '30s', text: 'How often a connection is tested with a ping.' },
+  'limits.groups': {
+    type: integer(1, 10_000_000),
+    defaultText: '10000',
+    text: 'Consumer groups that one node coordinates; more are refused.',
+  },
+  'limits.group_members': {
+    type: integer(1, 100_000),
+    defaultText: '1000',
+    text: 'Members of one consumer group; more are refused with GROUP_MAX_SIZE_REACHED.',
+  },
+  'limits.group_offsets': {
+    type: integer(1, 100_000_000),
+    defaultText: '1000000',
+    text: 'Committed offsets of all groups that one node coordinates, a few hundred bytes each; more are refused.',
+  },
+  'limits.group_metrics': {
+    type: integer(0, 1_000_000),
+    defaultText: '2000',
+    text: 'Partitions of groups that `/metrics` of one node names; the rest are counted only.',
+  },
   'limits.keepalive_timeout': { type: duration(100, 600_000), defaultText: '10s', text: 'How long the answer to that ping may take.' },
 }

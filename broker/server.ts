@@ -18,6 +18,8 @@ import { Broker } from './broker.ts'
 import { ClusterLink } from './cluster-link.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import type { Listening, NodeNetwork } from './node-network.ts'
+import { createCoordinator } from './groups/create-coordinator.ts'
+import { NodeCalls } from './node-calls.ts'
 import type { Partition } from './partition.ts'
 import { PartitionRegistry } from './partition-registry.ts'
 import { ProducerIds } from './producer-ids.ts'
@@ -207,6 +209,11 @@ class Node implements RunningNode {
       }),
       storageFailure: () => dataDir.failure,
       createPartitions: (waiting) => this.#createPartitions(dataDir, cluster, waiting),
+      nodeCalls: new NodeCalls(
+        (id) => cluster.registeredAddress(id),
+        () => cluster.loadChannels(),
+      ),
+      createGroups: (partitions) => createCoordinator({ config, runtime: this.#runtime, cluster, partitions }),
     })
     this.#broker = broker
     return broker

@@ -7,7 +7,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { defaultNodeConfig, type Limits, type NodeConfig } from '../broker/config.ts'
+import { type ConfigOverrides, defaultNodeConfig, type NodeConfig } from '../broker/config.ts'
 import { type RaftStore, memoryQuorum, type RunningNode, startNode } from '../broker/server.ts'
 import { connect, type Tidemark } from '../client/connect.ts'
 import type { ConnectOptions } from '../client/types.ts'
@@ -22,9 +22,8 @@ export interface StartTidemarkOptions {
   /** `memory` (default): nothing touches the disk. `disk`: a temporary directory, removed at the end. A path: that directory, kept. */
   readonly storage?: 'memory' | 'disk' | { readonly path: string }
   /** Settings of the node that differ from the defaults. */
-  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs'>> & {
-    readonly limits?: Partial<Limits>
-  }
+  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs'>> &
+    Pick<ConfigOverrides, 'limits' | 'groups'>
   /** Default: says nothing. */
   readonly log?: Log
 }

@@ -1,4 +1,6 @@
 /** Questions about logs, and the removal of their oldest records. */
+import { readLastOffset } from '../../protocol/batch-header.ts'
+import { readRecords, splitBatches } from '../../protocol/batch-reader.ts'
 import { toErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type {
@@ -51,6 +53,7 @@ export async function listOffsets(broker: Broker, request: ListOffsetsRequest): 
 }
 
 async function findOffset(partition: Partition, entry: ListOffsetsPartition): Promise<{ offset: number; timestampMs: number } | undefined> {
+  if (entry.target?.$case === 'atOffset') return recordAt(partition, entry.target.value)
   if (entry.target?.$case === 'timestampMs') return partition.log.offsetForTimestamp(entry.target.value, partition.highWatermark)
   switch (entry.target?.value ?? OffsetPosition.EARLIEST) {
     case OffsetPosition.EARLIEST:
@@ -63,6 +66,22 @@ async function findOffset(partition: Partition, entry: ListOffsetsPartition): Pr
     default:
       throw new TidemarkError('INVALID_REQUEST', `unknown offset position ${String(entry.target?.value)}`)
   }
+}
+
+/** The first record at `offset` or behind it. */
+async function recordAt(partition: Partition, offset: number): Promise<{ offset: number; timestampMs: number } | undefined> {
+  partition.checkWatermarkKnown()
+  const { log, highWatermark } = partition
+  let next = Math.max(offset, log.logStartOffset)
+  while (next < highWatermark) {
+    const [first] = (await log.read(next, 1, highWatermark)).flatMap(splitBatches)
+    if (first === undefined) return undefined
+    for (const record of await readRecords(first))
+      if (record.offset >= next) return { offset: record.offset, timestampMs: record.timestampMs }
+    // Compaction may have left nothing of it.
+    next = readLastOffset(first) + 1
+  }
+  return undefined
 }
 
 export async function deleteRecords(broker: Broker, request: DeleteRecordsRequest): Promise<DeleteRecordsResponse> {

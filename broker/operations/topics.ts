@@ -143,7 +143,7 @@ function describeTopic(topic: TopicMetadata): TopicDescription {
 }
 
 /** Describes nodes with the addresses that whoever came by `authority` can reach: those at the same place in each node's list. */
-function nodeDescriber({ view, config }: Broker, authority: string): (node: NodeMetadata) => NodeDescription {
+export function nodeDescriber({ view, config }: Broker, authority: string): (node: NodeMetadata) => NodeDescription {
   const place = view.image.nodes.get(config.nodeId)?.alternatives.indexOf(authority) ?? -1
   return (node) => {
     const alternative = place < 0 ? undefined : splitAddress(node.alternatives[place] ?? '')

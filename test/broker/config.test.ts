@@ -119,9 +119,9 @@ describe('the table', () => {
   it('has defaults that pass its own rules, and every setting reaches the config', () => {
     const { config, entries } = loadNodeConfig({})
     expect(entries.map(({ key }) => key)).toEqual(Object.keys(NODE_SETTINGS))
-    const { limits, ...rest } = config
-    expect(Object.keys(limits).length + Object.keys(rest).length).toBe(entries.length)
-    expect([...Object.values(limits), ...Object.values(rest)].some((value) => Number.isNaN(value))).toBe(false)
+    const { limits, groups, ...rest } = config
+    expect(Object.keys(limits).length + Object.keys(groups).length + Object.keys(rest).length).toBe(entries.length)
+    expect([...Object.values(limits), ...Object.values(groups), ...Object.values(rest)].some((value) => Number.isNaN(value))).toBe(false)
   })
 
   it('lets a request carry the largest batch a topic may allow', () => {

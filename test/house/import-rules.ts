@@ -14,7 +14,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   protocol: { rooms: ['runtime'], packages: ['@bufbuild/protobuf', '@grpc/grpc-js', 'lz4js', 'murmurhash3js', 'snappyjs'] },
   log: { rooms: ['protocol', 'runtime'], packages: [] },
   controller: { rooms: ['protocol', 'runtime'], packages: ['@grpc/grpc-js', 'level'] },
-  broker: { rooms: ['log', 'controller', 'protocol', 'runtime'], packages: ['@grpc/grpc-js', 'pino', 'prom-client'] },
+  broker: { rooms: ['log', 'controller', 'protocol', 'runtime'], packages: ['@grpc/grpc-js', 'pino', 'prom-client', 're2js'] },
   client: { rooms: ['protocol', 'runtime'], packages: ['@grpc/grpc-js'] },
   cli: { rooms: ['client', 'protocol', 'runtime', 'broker', 'log'], packages: ['*'] },
   testing: { rooms: ['broker', 'client', 'controller', 'protocol', 'runtime'], packages: [] },
@@ -38,8 +38,8 @@ const NETWORK_BUILTINS = /^node:(net|tls|http|http2|https|dgram|dns|dns\/promise
 const NARROWINGS: readonly Narrowing[] = [
   { from: /^controller\/raft\//, to: /^(?!controller\/raft\/)/, why: 'the consensus core imports nothing but itself' },
   {
-    from: /^(controller\/metadata\/|broker\/groups\/(group|assignor|offsets)\.ts|broker\/replication\/follower\.ts)/,
-    to: /^(node:|@|level|log\/|runtime\/node)/,
+    from: /^(controller\/metadata\/|broker\/replication\/follower\.ts|broker\/groups\/(assign|group-(records|state)|lag|member|offsets\.|partition-keys|reconcile|sessions|topic-view|uniform))/,
+    to: /^(node:|@|level|log\/|runtime\/(?!invariant)|broker\/(?!groups\/))/,
     why: 'a sans-I/O file takes inputs and returns outputs; whatever reads, writes or waits belongs to its caller',
   },
   { from: /^(protocol|log|controller|broker|client)\//, to: IO_BUILTINS, why: 'files, clocks, timers and processes come from the Runtime' },

@@ -2,6 +2,7 @@
 import type * as grpc from '@grpc/grpc-js'
 import { HealthService } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import { ClusterService } from '../../../protocol/gen/tidemark/v1/cluster.ts'
+import { GroupsService } from '../../../protocol/gen/tidemark/v1/groups.ts'
 import { logService } from '../../../protocol/log-codec.ts'
 import { ControllerService } from '../../../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumService } from '../../../protocol/gen/tidemark/v1/quorum.ts'
@@ -11,6 +12,7 @@ import type { Limits } from '../../config.ts'
 import type { ControllerNode } from '../../controller-node.ts'
 import { createClusterService } from './cluster-service.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
+import { createGroupsService } from './groups-service.ts'
 import { createHealthService } from './health-service.ts'
 import { createControllerService } from './controller-service.ts'
 import { lateService } from './late-service.ts'
@@ -49,6 +51,7 @@ export function addServices(server: ServiceHost, broker: () => Broker | undefine
   }
   add(logService, createLogService)
   add(ClusterService, createClusterService)
+  add(GroupsService, createGroupsService)
   add(ReplicaService, createReplicaService)
   add(HealthService, createHealthService)
 }

@@ -164,6 +164,9 @@ export interface ListOffsetsPartition {
     | //
     /** The first record whose timestamp is this or later; milliseconds since 1970. */
     { $case: "timestampMs"; value: number }
+    | //
+    /** The first record at this offset or behind it, for its timestamp. Not found at the high watermark. */
+    { $case: "atOffset"; value: number }
     | undefined;
 }
 
@@ -181,7 +184,7 @@ export interface PartitionOffset {
   error:
     | ErrorDetail
     | undefined;
-  /** False when no record is as young as the timestamp asked for. */
+  /** False when no record is as young as the timestamp asked for, or none at the offset asked for or behind it. */
   found: boolean;
   offset: number;
   /** Timestamp of that record; 0 for earliest and latest. */
@@ -1115,6 +1118,9 @@ export const ListOffsetsPartition: MessageFns<ListOffsetsPartition> = {
       case "timestampMs":
         writer.uint32(40).uint64(message.target.value);
         break;
+      case "atOffset":
+        writer.uint32(48).uint64(message.target.value);
+        break;
     }
     return writer;
   },
@@ -1172,6 +1178,14 @@ export const ListOffsetsPartition: MessageFns<ListOffsetsPartition> = {
             message.target = { $case: "timestampMs", value: longToNumber(reader.uint64()) };
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.target = { $case: "atOffset", value: longToNumber(reader.uint64()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1202,6 +1216,12 @@ export const ListOffsetsPartition: MessageFns<ListOffsetsPartition> = {
       case "timestampMs": {
         if (object.target?.value !== undefined && object.target?.value !== null) {
           message.target = { $case: "timestampMs", value: object.target.value };
+        }
+        break;
+      }
+      case "atOffset": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "atOffset", value: object.target.value };
         }
         break;
       }
