@@ -68,8 +68,8 @@ export class Broker {
   readonly isFenced: () => boolean
   readonly partitions: PartitionRegistry
   readonly groups: GroupCoordinator
-  /** How far groups are behind, by group. */
-  readonly groupLags: RecentAnswers<GroupLag>
+  /** How far groups are behind. */
+  readonly groupLags: RecentAnswers<ReadonlyMap<string, GroupLag>>
   readonly nodeCalls: NodeCalls
   readonly purgatory: Purgatory
   readonly producerIds: ProducerIds

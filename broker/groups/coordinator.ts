@@ -24,8 +24,9 @@ import type { TopicView } from './topic-view.ts'
 /** How often sessions are looked at: how much longer than it should a dead member may keep its partitions. */
 const TICK_MS = 100
 
-/** How often offsets are looked at that may have expired. */
-const EXPIRY_PERIOD_MS = 60_000
+/** How often offsets are looked at that may have expired: how much longer than they should they are kept. */
+const EXPIRY_PERIOD_MAX_MS = 60_000
+const EXPIRY_PERIOD_PART = 0.1
 
 export interface CoordinatorParts {
   readonly nodeId: number
@@ -70,7 +71,10 @@ export class GroupCoordinator {
       if (this.#touched.size > 0) this.#followSoon()
     })
     this.#tick = runtime.timers.every(TICK_MS, () => this.#onTick())
-    this.#expiry = runtime.timers.every(EXPIRY_PERIOD_MS, () => void this.#expireOffsets())
+    this.#expiry = runtime.timers.every(
+      Math.min(EXPIRY_PERIOD_MAX_MS, parts.offsetsRetentionMs * EXPIRY_PERIOD_PART),
+      () => void this.#expireOffsets(),
+    )
   }
 
   get topics(): TopicView {

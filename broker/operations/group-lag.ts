@@ -1,4 +1,4 @@
-/** Asks the leaders of a group's partitions how far it is behind, when somebody wants to know. */
+/** Asks the leaders of groups' partitions how far the groups are behind, when somebody wants to know. */
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { Broker } from '../broker.ts'
 import type { LiveGroup } from '../groups/group-shard.ts'
@@ -13,32 +13,34 @@ export function partitionsOf(state: GroupState): PartitionKey[] {
 }
 
 /** As it was within the last second, with the offsets of now. */
-export function groupLag(broker: Broker, { state, writtenOffset }: LiveGroup): Promise<GroupLag> {
-  return broker.groupLags.get(`${writtenOffset} ${state.group}`, () => measure(broker, state))
+export async function groupLag(broker: Broker, { state, writtenOffset }: LiveGroup): Promise<GroupLag> {
+  const lags = await broker.groupLags.get(`${writtenOffset} ${state.group}`, () => groupLags(broker, [state]))
+  return lags.get(state.group) ?? new Map()
 }
 
-async function measure(broker: Broker, state: GroupState): Promise<GroupLag> {
-  const lag = new Map<PartitionKey, PartitionLag | TidemarkError>()
-  const asked: { readonly key: PartitionKey; readonly stored: StoredOffset | undefined; readonly question: Question }[] = []
-  for (const key of partitionsOf(state)) {
-    const topic = broker.groups.topics.byId(topicIdOf(key))?.name
-    const stored = state.offsets.get(key)
-    if (topic === undefined) lag.set(key, new TidemarkError('UNKNOWN_TOPIC_ID', 'the topic was deleted'))
-    else
-      asked.push({
-        key,
-        stored,
-        question: { topic, partition: partitionOf(key), lookup: { $case: 'atOffset', value: stored?.offset ?? 0 } },
-      })
+/** By group. Each leader is asked about all of them at once. */
+export async function groupLags(broker: Broker, states: readonly GroupState[]): Promise<ReadonlyMap<string, GroupLag>> {
+  const lags = new Map<string, Map<PartitionKey, PartitionLag | TidemarkError>>()
+  const asked: { readonly state: GroupState; readonly key: PartitionKey; readonly stored: StoredOffset | undefined }[] = []
+  const questions: Question[] = []
+  for (const state of states) {
+    const lag = new Map<PartitionKey, PartitionLag | TidemarkError>()
+    lags.set(state.group, lag)
+    for (const key of partitionsOf(state)) {
+      const topic = broker.groups.topics.byId(topicIdOf(key))?.name
+      const stored = state.offsets.get(key)
+      if (topic === undefined) lag.set(key, new TidemarkError('UNKNOWN_TOPIC_ID', 'the topic was deleted'))
+      else {
+        asked.push({ state, key, stored })
+        questions.push({ topic, partition: partitionOf(key), lookup: { $case: 'atOffset', value: stored?.offset ?? 0 } })
+      }
+    }
   }
-  const positions = await askPositions(
-    broker,
-    asked.map(({ question }) => question),
-  )
+  const positions = await askPositions(broker, questions)
   const nowMs = broker.runtime.clock.now()
-  asked.forEach(({ key, stored }, index) => {
+  asked.forEach(({ state, key, stored }, index) => {
     const position = positions[index]
-    if (position !== undefined) lag.set(key, TidemarkError.is(position) ? position : lagOf(stored, position, nowMs))
+    if (position !== undefined) lags.get(state.group)?.set(key, TidemarkError.is(position) ? position : lagOf(stored, position, nowMs))
   })
-  return lag
+  return lags
 }

@@ -156,8 +156,10 @@ export async function deleteOffsets(broker: Broker, { group, topics: selection }
     checkKnown(state, group)
     const { topics } = broker.groups
     const results: DeletedOffset[] = []
-    const records = selection.flatMap((selected) =>
-      selectedOffsets(state, selected, topics).flatMap(({ key, stored }) => {
+    const records = selection.flatMap((selected) => {
+      const offsets = selectedOffsets(state, selected, topics)
+      if (offsets.length === 0 && topics.byName(selected.topic) === undefined) results.push(unknownTopic(selected.topic))
+      return offsets.flatMap(({ key, stored }) => {
         const result = { topic: selected.topic, partition: partitionOf(key), error: undefined, offset: stored.offset }
         try {
           const record = deleteOffset(state, key, topics)
@@ -167,11 +169,16 @@ export async function deleteOffsets(broker: Broker, { group, topics: selection }
           results.push({ ...result, error: toErrorDetail(TidemarkError.from(error)) })
           return []
         }
-      }),
-    )
+      })
+    })
     return { records, answer: () => results }
   })
   return { partitions }
+}
+
+function unknownTopic(topic: string): DeletedOffset {
+  const error = toErrorDetail(new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(topic)}`))
+  return { topic, partition: -1, error, offset: 0 }
 }
 
 /** Throws `GROUP_ID_NOT_FOUND`. */

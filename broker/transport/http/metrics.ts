@@ -3,12 +3,13 @@
  * happens; here they are given their names when someone asks, and prom-client is loaded
  * only then.
  *
- * Labels are bounded: nothing a client sends becomes a label. Per-partition numbers are the
- * CLI's business (`tidemark offsets`).
+ * Labels are bounded: nothing a client sends becomes a label, save the names of groups (`group-metrics.ts`). Other per-partition numbers are
+ * the CLI's business (`tidemark offsets`).
  */
 import type { Broker } from '../../broker.ts'
 import { LATENCY_BUCKETS_MS, type LatencyHistogram } from '../../counters.ts'
 import { nodeHealth } from '../../operations/health.ts'
+import { renderGroupMetrics } from './group-metrics.ts'
 
 interface Sample {
   readonly name: string
@@ -152,8 +153,9 @@ export async function renderMetrics(broker: Broker | undefined): Promise<{ reado
     'Time from a batch being received to its acknowledgement',
     broker.counters.produceLatency,
   )
+  const groups = await renderGroupMetrics(broker)
   const process = await processRegistry.metrics()
-  return { contentType: registry.contentType, text: `${own}${latency}${process}` }
+  return { contentType: registry.contentType, text: `${own}${latency}${groups}${process}` }
 }
 
 let processRegistry: import('prom-client').Registry | undefined
