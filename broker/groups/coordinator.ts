@@ -11,10 +11,11 @@ import type { Runtime, Timer } from '../../runtime/runtime.ts'
 import type { Partition } from '../partition.ts'
 import type { PartitionRegistry } from '../partition-registry.ts'
 import { PartitionGroupLog } from './group-log.ts'
-import type { GroupShard, LiveGroup } from './group-shard.ts'
+import type { GroupShard } from './group-shard.ts'
 import type { GroupRecord } from './group-state.ts'
 import { ImageTopics } from './image-topics.ts'
-import { followTopics, removeMembers, sendAway } from './membership.ts'
+import type { LiveGroup } from './live-group.ts'
+import { followTopics } from './membership.ts'
 import { expireOffsets } from './offsets.ts'
 import type { OffsetsTopic } from './offsets-topic.ts'
 import { ShardSlots } from './shard-slots.ts'
@@ -37,6 +38,8 @@ export interface CoordinatorParts {
   readonly offsetsRetentionMs: number
   /** The cluster counts on this node, as far as it knows. One that is cut off must not keep members believing that they are part of a group. */
   readonly isInTouch: () => boolean
+  /** How long an earlier coordinator may go on without knowing that it is none any more: until it notices that it has lost touch. */
+  readonly graceMs: () => number
 }
 
 export class GroupCoordinator {
@@ -64,6 +67,7 @@ export class GroupCoordinator {
       runtime,
       partitions: () => presentPartitions(parts.topic.metadata, partitions),
       openLog: (partition) => new PartitionGroupLog(partition, runtime),
+      graceMs: parts.graceMs,
       activated: (shard) => this.#activated(shard),
     })
     this.#unsubscribe = view.subscribe((_image, { changedTopics, removedTopics }) => {
@@ -160,19 +164,13 @@ export class GroupCoordinator {
     }
   }
 
-  #endSessions(shard: GroupShard, { state, sessions }: LiveGroup, nowMs: number): void {
-    const overdue = sessions.overdue(state.members, nowMs)
+  #endSessions(shard: GroupShard, group: LiveGroup, monotonicMs: number): void {
+    const { state } = group
+    const { overdue, records } = group.endSessions({ ...this.#context(), monotonicMs })
     if (overdue.length === 0) return
-    const context = this.#context()
-    const gone = overdue.flatMap(({ memberId, why }) => (why === 'succeeded' ? [] : [memberId]))
-    for (const { memberId, why } of overdue) {
-      this.#parts.runtime.log.info('member.removed', { group: state.group, memberId, why })
-      const member = state.members.get(memberId)
-      if (why !== 'succeeded' || member === undefined) continue
-      this.#tryToWrite(shard, state.group, () => sendAway(state, member, context))
-      sessions.giveGrace(memberId, nowMs)
-    }
-    if (gone.length > 0) this.#tryToWrite(shard, state.group, () => removeMembers(state, gone, context))
+    for (const { memberId, why } of overdue) this.#parts.runtime.log.info('member.removed', { group: state.group, memberId, why })
+    // The next tick finds again what could not be written.
+    this.#write(shard, state.group, () => records).catch(() => {})
   }
 
   #followSoon(): void {
@@ -227,11 +225,6 @@ export class GroupCoordinator {
     } finally {
       this.#isExpiring = false
     }
-  }
-
-  /** The next tick finds again what could not be written. */
-  #tryToWrite(shard: GroupShard, group: string, decide: () => readonly GroupRecord[]): void {
-    this.#write(shard, group, decide).catch(() => {})
   }
 
   async #write(shard: GroupShard, group: string, decide: () => readonly GroupRecord[]): Promise<void> {

@@ -14,7 +14,7 @@ export function createCoordinator(parts: {
 }): GroupCoordinator {
   const { config, runtime, cluster, partitions } = parts
   const { view, controller } = cluster
-  const { nodeId, groups, defaultReplicas, roles, voters } = config
+  const { nodeId, groups, defaultReplicas, roles, voters, sessionTimeoutMs } = config
   const votersCount = roles.includes('broker') && roles.includes('controller') ? voters.length : 0
   return new GroupCoordinator({
     nodeId,
@@ -24,5 +24,7 @@ export function createCoordinator(parts: {
     topic: new OffsetsTopic({ view, controller, partitions: groups.offsetsPartitions, replicas: defaultReplicas, votersCount }),
     offsetsRetentionMs: groups.offsetsRetentionMs,
     isInTouch: () => cluster.isInTouch,
+    // A cluster of one has no other that could go on.
+    graceMs: () => (view.image.nodes.size > 1 ? sessionTimeoutMs : 0),
   })
 }

@@ -10,12 +10,11 @@
  * A write that was taken back, as when the disk is full, leaves a state that the log does not have: the shard is closed, and another one reads the log.
  */
 import { TidemarkError } from '../../protocol/errors.ts'
-import type { Runtime } from '../../runtime/runtime.ts'
-import { GroupState, type GroupRecord } from './group-state.ts'
+import type { Clock } from '../../runtime/runtime.ts'
+import type { GroupRecord } from './group-state.ts'
 import type { GroupLog } from './group-log.ts'
 import { decodeRecord, encodeRecord } from './group-records.ts'
-import { ParkedHeartbeats } from './parked-heartbeats.ts'
-import { Sessions } from './sessions.ts'
+import { type Decision, LiveGroup } from './live-group.ts'
 
 /** Answers that wait for their commit. At a sync of some milliseconds for all of them, none waits long. */
 const WAITING_MAX = 20_000
@@ -23,33 +22,12 @@ const WAITING_MAX = 20_000
 /** Records of one batch, where they need not be seen together. */
 const PIECE_RECORDS = 2000
 
-/** What became of a request: what to write, and what to answer once it is committed. */
-export interface Decision<Answer> {
-  readonly records: readonly GroupRecord[]
-  /** Asked when the records are applied. */
-  readonly answer: () => Answer
-}
-
-/** A group with what is known of it for the moment only. */
-export class LiveGroup {
-  readonly state: GroupState
-  readonly sessions: Sessions = new Sessions()
-  readonly parked: ParkedHeartbeats = new ParkedHeartbeats()
-  /** Behind the last record of the group. */
-  writtenOffset: number
-  /** Topics have changed, and it could not be written yet what follows from that. */
-  isBehind = false
-
-  constructor(group: string, writtenOffset: number) {
-    this.state = new GroupState(group)
-    this.writtenOffset = writtenOffset
-  }
-}
-
 export interface ShardParts {
   readonly partition: number
   readonly log: GroupLog
-  readonly runtime: Pick<Runtime, 'clock' | 'timers' | 'log'>
+  readonly clock: Clock
+  /** So much longer than their session members of an earlier coordinator may be silent: as long as that one may have gone on without knowing. */
+  readonly graceMs: () => number
   /** The shard cannot go on: the state may not be what the log has. */
   readonly broken: (error: TidemarkError) => void
 }
@@ -86,10 +64,10 @@ export class GroupShard {
       () => this.#closed !== undefined,
     )
     if (this.#closed !== undefined) return
-    const nowMs = this.#parts.runtime.clock.monotonic()
+    const fromMs = this.#parts.clock.monotonic() + this.#parts.graceMs()
     for (const [id, group] of this.#groups) {
       if (group.state.isGone) this.#groups.delete(id)
-      else group.sessions.follow(group.state.members, nowMs)
+      else group.sessions.follow(group.state.members, fromMs)
     }
     this.#isActive = true
   }
@@ -151,13 +129,13 @@ export class GroupShard {
 
   #write(group: LiveGroup, records: readonly GroupRecord[]): void {
     if (records.length === 0) return
-    const { log, runtime } = this.#parts
+    const { log, clock } = this.#parts
     this.#writtenOffset = log.append(records.map(encodeRecord))
     group.writtenOffset = this.#writtenOffset
     const { state, sessions, parked } = group
     this.#groups.set(state.group, group)
     for (const record of records) state.apply(record)
-    sessions.follow(state.members, runtime.clock.monotonic())
+    sessions.follow(state.members, clock.monotonic())
     if (state.isGone) this.#groups.delete(state.group)
     parked.wakeChanged(state.members)
   }

@@ -42,7 +42,7 @@ export class Sessions {
 
   silentMs(memberId: string, nowMs: number): number {
     const session = this.#sessions.get(memberId)
-    return session === undefined ? 0 : nowMs - session.heardMs
+    return session === undefined ? 0 : Math.max(0, nowMs - session.heardMs)
   }
 
   /** Begins sessions of new members, ends those of members that are gone. */

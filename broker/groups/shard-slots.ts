@@ -35,6 +35,8 @@ export interface SlotsParts<Partition> {
   /** Partitions of the topic on this node. */
   readonly partitions: () => readonly Partition[]
   readonly openLog: (partition: Partition) => GroupLog
+  /** How long an earlier coordinator may go on without knowing that it is none any more. */
+  readonly graceMs: () => number
   /** A shard has become active. */
   readonly activated: (shard: GroupShard) => Promise<void>
 }
@@ -90,11 +92,12 @@ export class ShardSlots<Partition extends LedPartition> {
   }
 
   #open(number: number, partition: Partition): void {
-    const { runtime, openLog } = this.#parts
+    const { runtime, openLog, graceMs } = this.#parts
     const shard = new GroupShard({
       partition: number,
       log: openLog(partition),
-      runtime,
+      clock: runtime.clock,
+      graceMs,
       broken: (error) => this.#broken(slot, error, 0),
     })
     const slot: Slot<Partition> = { partition, leaderEpoch: partition.leaderEpoch, shard, loaded: Promise.resolve(), reloadAtMs: undefined }

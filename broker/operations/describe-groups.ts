@@ -11,7 +11,7 @@ import {
 } from '../../protocol/gen/tidemark/v1/groups.ts'
 import { validateGroupId } from '../../protocol/names.ts'
 import type { Broker } from '../broker.ts'
-import type { LiveGroup } from '../groups/group-shard.ts'
+import type { LiveGroup } from '../groups/live-group.ts'
 import { type Member, nameOf, ownersOf, pendingOf } from '../groups/group-state.ts'
 import type { GroupLag } from '../groups/lag.ts'
 import { type PartitionKey, partitionOf, topicIdOf } from '../groups/partition-keys.ts'

@@ -1,7 +1,7 @@
 /** Asks the leaders of groups' partitions how far the groups are behind, when somebody wants to know. */
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { Broker } from '../broker.ts'
-import type { LiveGroup } from '../groups/group-shard.ts'
+import type { LiveGroup } from '../groups/live-group.ts'
 import { type GroupState, ownersOf, type StoredOffset } from '../groups/group-state.ts'
 import { type GroupLag, lagOf, type PartitionLag } from '../groups/lag.ts'
 import { type PartitionKey, partitionOf, topicIdOf } from '../groups/partition-keys.ts'

@@ -9,9 +9,9 @@ import {
 import { TOPIC_NAME_MAX_LENGTH, validateGroupId } from '../../protocol/names.ts'
 import type { Broker } from '../broker.ts'
 import { ASSIGNOR_NAMES, type AssignorName } from '../groups/assignor.ts'
-import type { LiveGroup } from '../groups/group-shard.ts'
 import { type Member, pendingOf } from '../groups/group-state.ts'
-import { type Heartbeat, heartbeat as decide, unknownMember } from '../groups/membership.ts'
+import type { LiveGroup } from '../groups/live-group.ts'
+import { type Heartbeat, unknownMember } from '../groups/membership.ts'
 import { type PartitionKey, partitionKey, partitionOf, topicIdOf } from '../groups/partition-keys.ts'
 import type { GroupSettings } from '../groups/settings.ts'
 import type { TopicView } from '../groups/topic-view.ts'
@@ -43,32 +43,25 @@ export async function heartbeat(broker: Broker, request: HeartbeatRequest, sende
     groups.patterns.check(beat.topicPattern)
   }
   const shard = await groups.shardOf(request.group)
-  const hear = ({ sessions }: LiveGroup): void => sessions.heard(beat.memberId, beat.memberEpoch, sender.peer, runtime.clock.monotonic())
   const answer = await shard.change(request.group, (group) => {
-    const { state, sessions, parked } = group
-    noteKnock(group, beat, runtime.clock.monotonic())
-    const records = decide(state, beat, {
+    const context = {
       nowMs: runtime.clock.now(),
+      monotonicMs: runtime.clock.monotonic(),
       topics: groups.topics,
       membersMax: config.limits.groupMembersMax,
-      knownEpoch: sessions.knownEpoch(beat.memberId),
-    })
-    if (records.length > 0 && state.epoch === 0) checkRoom(broker)
-    // It lives, even if what it says cannot be written now.
-    if (beat.intent === 'stay') hear(group)
-    parked.wake(beat.memberId)
-    return {
-      records,
-      answer: () => {
-        if (beat.intent === 'stay') hear(group)
-        return answerTo(group, beat, broker)
-      },
+      peer: sender.peer,
     }
+    const decision = group.beat(beat, context)
+    if (decision.records.length > 0 && group.state.epoch === 0) checkRoom(broker)
+    return { records: decision.records, answer: () => answerTo(group, beat, decision.answer(), broker) }
   })
   const waitMs = Math.min(request.maxWaitMs, answer.heartbeatIntervalMs)
   if (beat.intent !== 'stay' || answer.memberEpoch !== beat.memberEpoch || waitMs === 0) return answer
   await shard.groups.get(request.group)?.parked.park(beat.memberId, beat.memberEpoch, { ...sender, waitMs, timers: runtime.timers })
-  return shard.change(request.group, (group) => ({ records: [], answer: () => answerTo(group, beat, broker) }))
+  return shard.change(request.group, (group) => ({
+    records: [],
+    answer: () => answerTo(group, beat, group.state.members.get(beat.memberId), broker),
+  }))
 }
 
 /** Throws what is wrong with the request. */
@@ -149,13 +142,6 @@ function checkLength(field: string, text: string, max: number): void {
   if (text.length > max) throw new TidemarkError('INVALID_REQUEST', `${field} has ${text.length} characters, at most ${max} are allowed`)
 }
 
-/** Another process wants the place of a static member: should that one's session end, its place is kept. */
-function noteKnock({ state, sessions }: LiveGroup, { memberId, instanceId, memberEpoch, intent }: Heartbeat, nowMs: number): void {
-  if (instanceId === '' || memberEpoch !== 0 || intent !== 'stay' || state.members.has(memberId)) return
-  const place = state.memberOfInstance(instanceId)
-  if (place !== undefined) sessions.knocked(place.memberId, nowMs)
-}
-
 /** Throws when the node coordinates as many groups as it may. */
 export function checkRoom({ groups, config }: Broker): void {
   const count = groups.shards().reduce((sum, shard) => sum + shard.groups.size, 0)
@@ -163,8 +149,7 @@ export function checkRoom({ groups, config }: Broker): void {
     throw new TidemarkError('LIMIT_EXCEEDED', `this node coordinates ${count} groups, at most ${config.limits.groupsMax} are allowed`)
 }
 
-function answerTo({ state }: LiveGroup, beat: Heartbeat, { config, groups }: Broker): HeartbeatResponse {
-  const member = state.members.get(beat.memberId)
+function answerTo({ state }: LiveGroup, beat: Heartbeat, member: Member | undefined, { config, groups }: Broker): HeartbeatResponse {
   if (beat.intent !== 'stay') return answer(state.epoch, beat.sessionTimeoutMs, config.groups)
   if (member === undefined) throw unknownMember(state.group, beat.memberId)
   const { topics } = groups
