@@ -48,8 +48,9 @@ export class GroupCoordinator {
   readonly #parts: CoordinatorParts
   readonly #slots: ShardSlots<Partition>
   readonly #unsubscribe: () => void
+  readonly #expiry: Timer
+  /** Only while this node leads some of the groups. */
   #tick: Timer | undefined
-  #expiry: Timer | undefined
   /** What the groups have been told of. */
   #followed: MetadataImage
   /** Topics that may have changed since. */
@@ -68,13 +69,15 @@ export class GroupCoordinator {
       partitions: () => presentPartitions(parts.topic.metadata, partitions),
       openLog: (partition) => new PartitionGroupLog(partition, runtime),
       graceMs: parts.graceMs,
+      opened: () => {
+        this.#tick ??= runtime.timers.every(TICK_MS, () => this.#onTick())
+      },
       activated: (shard) => this.#activated(shard),
     })
     this.#unsubscribe = view.subscribe((_image, { changedTopics, removedTopics }) => {
       for (const { name } of [...changedTopics, ...removedTopics]) this.#touched.add(name)
       if (this.#touched.size > 0) this.#followSoon()
     })
-    this.#tick = runtime.timers.every(TICK_MS, () => this.#onTick())
     this.#expiry = runtime.timers.every(
       Math.min(EXPIRY_PERIOD_MAX_MS, parts.offsetsRetentionMs * EXPIRY_PERIOD_PART),
       () => void this.#expireOffsets(),
@@ -123,7 +126,7 @@ export class GroupCoordinator {
   close(reason: TidemarkError): void {
     this.#isClosed = true
     this.#tick?.cancel()
-    this.#expiry?.cancel()
+    this.#expiry.cancel()
     this.#unsubscribe()
     this.#slots.close(reason)
   }
@@ -155,6 +158,10 @@ export class GroupCoordinator {
 
   #onTick(): void {
     this.#slots.review()
+    if (this.#slots.isEmpty) {
+      this.#tick?.cancel()
+      this.#tick = undefined
+    }
     const nowMs = this.#parts.runtime.clock.monotonic()
     for (const shard of this.#slots.active()) {
       for (const group of shard.groups.values()) {
@@ -208,6 +215,7 @@ export class GroupCoordinator {
   }
 
   async #expireOffsets(): Promise<void> {
+    this.#slots.review()
     if (this.#isExpiring || this.#isClosed) return
     this.#isExpiring = true
     const { runtime, offsetsRetentionMs } = this.#parts

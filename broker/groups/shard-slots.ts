@@ -37,6 +37,8 @@ export interface SlotsParts<Partition> {
   readonly openLog: (partition: Partition) => GroupLog
   /** How long an earlier coordinator may go on without knowing that it is none any more. */
   readonly graceMs: () => number
+  /** A shard has been opened, and is loading. */
+  readonly opened: () => void
   /** A shard has become active. */
   readonly activated: (shard: GroupShard) => Promise<void>
 }
@@ -48,6 +50,10 @@ export class ShardSlots<Partition extends LedPartition> {
 
   constructor(parts: SlotsParts<Partition>) {
     this.#parts = parts
+  }
+
+  get isEmpty(): boolean {
+    return this.#slots.size === 0
   }
 
   /** Those that can be worked on. */
@@ -103,6 +109,7 @@ export class ShardSlots<Partition extends LedPartition> {
     const slot: Slot<Partition> = { partition, leaderEpoch: partition.leaderEpoch, shard, loaded: Promise.resolve(), reloadAtMs: undefined }
     this.#slots.set(number, slot)
     slot.loaded = this.#load(slot)
+    this.#parts.opened()
   }
 
   async #load(slot: Slot<Partition>): Promise<void> {
