@@ -40,6 +40,8 @@ export class Membership {
   #isFenced = true
   /** Monotonic: the last answer of a controller. */
   #heardAtMs = 0
+  /** Monotonic: when the last heartbeat was sent that a controller answered; by no clock has it heard of the node later. */
+  #touchedAtMs = 0
   #wantShutdown = false
   #timer: Timer | undefined
   #beat: Promise<void> | undefined
@@ -60,9 +62,9 @@ export class Membership {
     return this.#isFenced
   }
 
-  /** Milliseconds since a controller answered. */
+  /** Milliseconds since the last heartbeat was sent that was answered: when controllers fence the node for its silence, it has been silent for longer by its own count. */
   get silentMs(): number {
-    return this.#parts.runtime.clock.monotonic() - this.#heardAtMs
+    return this.#parts.runtime.clock.monotonic() - this.#touchedAtMs
   }
 
   /** Resolves, with the reason, when the node has lost its place: another process has it, or it was removed. */
@@ -145,6 +147,7 @@ export class Membership {
   async #sendBeat(): Promise<void> {
     const { controller, view, registration, runtime, wantFence } = this.#parts
     const { image } = view
+    const sentAtMs = runtime.clock.monotonic()
     try {
       const response = await controller.ask('heartbeat', {
         clusterId: image.clusterId,
@@ -155,6 +158,7 @@ export class Membership {
         wantShutdown: this.#wantShutdown,
       })
       this.#heard(response)
+      this.#touchedAtMs = sentAtMs
     } catch (error) {
       const known = TidemarkError.from(error)
       if (known.code === 'FENCED_NODE_EPOCH' && !this.#isClosed) this.#failed.resolve(known)

@@ -43,14 +43,14 @@ export class LiveGroup {
     this.#noteKnock(beat, monotonicMs)
     const records = heartbeat(state, beat, { ...context, knownEpoch: sessions.knownEpoch(memberId) })
     // It lives, even if what it says cannot be written now.
-    if (beat.intent === 'stay') sessions.heard(memberId, memberEpoch, peer, monotonicMs)
+    if (beat.intent === 'stay') sessions.heard(beat, memberEpoch, peer, monotonicMs)
     parked.wake(memberId)
     return {
       records,
       answer: () => {
         const member = state.members.get(memberId)
         // A heartbeat from before it left does not bring it back.
-        sessions.heard(memberId, member?.away ? member.epoch : memberEpoch, peer, monotonicMs)
+        sessions.heard(beat, member?.away ? member.epoch : memberEpoch, peer, monotonicMs)
         return member
       },
     }

@@ -6,7 +6,7 @@
  * passed, is a late repetition and fine.
  */
 import { TidemarkError } from '../../protocol/errors.ts'
-import { type GroupRecord, type GroupState, type Held, type Member, ownersOf, type StoredOffset } from './group-state.ts'
+import { type GroupRecord, type GroupState, type Member, ownersOf, type StoredOffset } from './group-state.ts'
 import { MembersDraft } from './members-draft.ts'
 import { placeTaken, unknownMember } from './membership.ts'
 import { NEVER } from './group-state.ts'
@@ -69,7 +69,8 @@ export function commitOffsets(state: GroupState, commit: Commit, context: Offset
       const known = knownTopic(wanted, context.topics)
       const key = partitionKey(known.topicId, partition)
       if (records.has(key)) throw new TidemarkError('INVALID_REQUEST', `${topic}-${partition} stands twice in one request`)
-      checkWanted(wanted, known, member?.held.get(key), member)
+      checkMetadata(wanted)
+      checkHolder(known, wanted, member)
       const present = state.offsets.get(key)
       if (present === undefined && state.offsets.size + records.size >= context.offsetsMax)
         throw new TidemarkError('LIMIT_EXCEEDED', `group ${state.group} would have more than ${context.offsetsMax} offsets`)
@@ -82,6 +83,22 @@ export function commitOffsets(state: GroupState, commit: Commit, context: Offset
     }
   })
   return { records: [...beginning(state, records.size, context.nowMs), ...records.values()], results }
+}
+
+/**
+ * The offset of one partition; undefined where nothing was committed. For a member only if it holds the partition as it says: a coordinator that does not know so is
+ * not the one that gave it, and may not know what was committed before.
+ */
+export function fetchOffset(
+  state: GroupState,
+  wanted: NamedPartition & { readonly assignedEpoch: number },
+  member: Member | undefined,
+  topics: TopicView,
+): { readonly key: PartitionKey; readonly topic: string; readonly stored: StoredOffset | undefined } {
+  const known = knownTopic(wanted, topics)
+  const key = partitionKey(known.topicId, wanted.partition)
+  checkHolder(known, wanted, member)
+  return { key, topic: known.name, stored: state.offsets.get(key) }
 }
 
 /** Sets offsets, whoever holds the partitions: members begin again at the new offset, and what they commit of before is refused. */
@@ -171,25 +188,29 @@ function committer(state: GroupState, { memberId, instanceId }: Commit): Member 
     : unknownMember(group, memberId)
 }
 
-function checkWanted(
-  { topic, partition, assignedEpoch, metadata }: WantedCommit,
-  known: KnownTopic,
-  held: Held | undefined,
+function checkMetadata({ topic, partition, metadata }: WantedCommit): void {
+  const bytes = Buffer.byteLength(metadata)
+  if (bytes <= METADATA_BYTES_MAX) return
+  throw new TidemarkError(
+    'OFFSET_METADATA_TOO_LARGE',
+    `${bytes} bytes beside the offset of ${topic}-${partition}, at most ${METADATA_BYTES_MAX} are allowed`,
+  )
+}
+
+/** Throws unless the member, if it is one, holds the partition as it was given in `assignedEpoch`. */
+function checkHolder(
+  { name, topicId }: KnownTopic,
+  wanted: { readonly partition: number; readonly assignedEpoch: number },
   member: Member | undefined,
 ): void {
-  if (Buffer.byteLength(metadata) > METADATA_BYTES_MAX) {
-    throw new TidemarkError(
-      'OFFSET_METADATA_TOO_LARGE',
-      `${Buffer.byteLength(metadata)} bytes beside the offset of ${topic}-${partition}, at most ${METADATA_BYTES_MAX} are allowed`,
-    )
-  }
+  const { partition, assignedEpoch } = wanted
+  const held = member?.held.get(partitionKey(topicId, partition))
   if (member === undefined || held?.assigned === assignedEpoch) return
-  const where = `${known.name}-${partition}`
   throw new TidemarkError(
     'STALE_MEMBER_EPOCH',
     held === undefined
-      ? `member ${member.memberId} does not hold ${where}`
-      : `member ${member.memberId} commits to ${where} as it was given in epoch ${assignedEpoch}, which is over`,
+      ? `member ${member.memberId} does not hold ${name}-${partition}`
+      : `member ${member.memberId} holds ${name}-${partition} since epoch ${held.assigned}, not ${assignedEpoch}`,
   )
 }
 

@@ -1,6 +1,9 @@
 /**
  * When members were heard, and when they have to have been. Pure. Kept in memory only: a coordinator that takes over gives every member
  * the whole of its time anew. Times are monotonic.
+ *
+ * A member ends its own time, by its own clock, before it ends here: its session begins with a heartbeat it has sent and ends here counted from when that came in;
+ * its time to let go begins with an answer it has got and ends here counted from when it has said so. What it held is given away only then.
  */
 import type { Member } from './group-state.ts'
 
@@ -13,9 +16,10 @@ interface Session {
   knownEpoch: number
   /** The other end of its connection. */
   peer: string
-  /** The oldest epoch in which it was told to let go of something it still holds, and when it came to be that; 0: none. */
+  /** The oldest epoch in which it was told to let go of something it still holds; 0: none. */
   revokedEpoch: number
-  revokedMs: number
+  /** From when on it knows, or has to have dropped everything because it was not answered: its time to let go begins. */
+  toldMs: number
   /** When another process wanted its place. */
   knockedMs: number
   /** Replaces the session timeout: the place is only kept for whoever knocked. */
@@ -54,16 +58,19 @@ export class Sessions {
       const revokedEpoch = oldestRevoked(member)
       if (revokedEpoch === session.revokedEpoch) continue
       session.revokedEpoch = revokedEpoch
-      session.revokedMs = nowMs
+      session.toldMs = session.knownEpoch >= revokedEpoch ? nowMs : nowMs + member.sessionTimeoutMs
     }
   }
 
   /** A member was heard. `epoch`: that it came with. */
-  heard(memberId: string, epoch: number, peer: string, nowMs: number): void {
+  heard({ memberId, sessionTimeoutMs }: Pick<Member, 'memberId' | 'sessionTimeoutMs'>, epoch: number, peer: string, nowMs: number): void {
     const session = this.#sessions.get(memberId)
     if (session === undefined) return
+    // It has dropped everything and begins again, without knowing what it was told.
+    if (epoch === 0) session.toldMs = nowMs + sessionTimeoutMs
     session.heardMs = nowMs
     session.knownEpoch = Math.max(session.knownEpoch, epoch)
+    if (epoch > 0 && epoch >= session.revokedEpoch) session.toldMs = Math.min(session.toldMs, nowMs)
     session.peer = peer
     session.graceMs = undefined
   }
@@ -96,7 +103,7 @@ function reasonToGo(member: Member, session: Session, nowMs: number): Overdue['w
     const isAwaited = !member.away && member.instanceId !== '' && nowMs - session.knockedMs < KNOCK_WINDOW_MS
     return isAwaited ? 'succeeded' : 'silent'
   }
-  return session.revokedEpoch > 0 && nowMs - session.revokedMs >= member.rebalanceTimeoutMs ? 'slow' : undefined
+  return session.revokedEpoch > 0 && nowMs - session.toldMs >= member.rebalanceTimeoutMs ? 'slow' : undefined
 }
 
 function newSession(nowMs: number): Session {
@@ -105,7 +112,7 @@ function newSession(nowMs: number): Session {
     knownEpoch: 0,
     peer: '',
     revokedEpoch: 0,
-    revokedMs: nowMs,
+    toldMs: nowMs,
     knockedMs: Number.NEGATIVE_INFINITY,
     graceMs: undefined,
   }

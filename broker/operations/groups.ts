@@ -26,13 +26,14 @@ import type {
 import { GroupState as WireState } from '../../protocol/gen/tidemark/v1/groups.ts'
 import { validateGroupId } from '../../protocol/names.ts'
 import type { Broker } from '../broker.ts'
-import type { GroupState, StoredOffset } from '../groups/group-state.ts'
+import type { GroupState, Member, StoredOffset } from '../groups/group-state.ts'
 import { pendingOf } from '../groups/group-state.ts'
+import { unknownMember } from '../groups/membership.ts'
 import {
   commitOffsets as decideCommit,
   deleteGroup,
   deleteOffset,
-  knownTopic,
+  fetchOffset,
   type NamedPartition,
   type WantedCommit,
 } from '../groups/offsets.ts'
@@ -105,12 +106,13 @@ export async function fetchOffsets(broker: Broker, request: FetchOffsetsRequest)
   const { group } = request
   validateGroupId(group)
   checkCount('partitions', request.partitions.length, PARTITIONS_PER_REQUEST_MAX)
-  const wanted = request.partitions.map(named)
+  const wanted = request.partitions.map((one) => ({ ...named(one), assignedEpoch: one.assignedEpoch }))
   const shard = await broker.groups.shardOf(group)
   const partitions = await shard.change(group, ({ state }) => {
     const { topics } = broker.groups
+    const member = memberOf(state, request.memberId)
     const answer = (): CommittedOffset[] =>
-      wanted.length === 0 ? allOffsets(state, topics) : wanted.map((one) => wantedOffset(state, one, topics))
+      wanted.length === 0 ? allOffsets(state, topics) : wanted.map((one) => wantedOffset(state, one, member, topics))
     return { records: [], answer }
   })
   return { partitions }
@@ -196,7 +198,7 @@ export function checkCount(what: string, count: number, max: number): void {
   if (count > max) throw new TidemarkError('LIMIT_EXCEEDED', `${count} ${what} in one request, at most ${max} are allowed`)
 }
 
-function named({ topic, topicId, partition }: PartitionOfGroup): NamedPartition {
+function named({ topic, topicId, partition }: Pick<PartitionOfGroup, 'topic' | 'topicId' | 'partition'>): NamedPartition {
   return { topic, topicId: topicId.length === 0 ? undefined : idOf(topicId), partition }
 }
 
@@ -213,16 +215,27 @@ function allOffsets(state: GroupState, topics: TopicView): CommittedOffset[] {
     .sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))
 }
 
-function wantedOffset(state: GroupState, wanted: NamedPartition, topics: TopicView): CommittedOffset {
+function wantedOffset(
+  state: GroupState,
+  wanted: NamedPartition & { readonly assignedEpoch: number },
+  member: Member | undefined,
+  topics: TopicView,
+): CommittedOffset {
   try {
-    const { name, topicId } = knownTopic(wanted, topics)
-    const key = partitionKey(topicId, wanted.partition)
-    return committedOffset(name, key, state.offsets.get(key))
+    const { topic, key, stored } = fetchOffset(state, wanted, member, topics)
+    return committedOffset(topic, key, stored)
   } catch (error) {
     const { topic, topicId, partition } = wanted
     const nothing = committedOffset(topic, partitionKey(topicId ?? '', partition), undefined)
     return { ...nothing, topicId: Buffer.from(topicId ?? '', 'base64url'), partition, error: toErrorDetail(TidemarkError.from(error)) }
   }
+}
+
+/** Throws `UNKNOWN_MEMBER_ID`. */
+function memberOf({ group, members }: GroupState, memberId: string): Member | undefined {
+  const member = members.get(memberId)
+  if (memberId !== '' && member === undefined) throw unknownMember(group, memberId)
+  return member
 }
 
 function committedOffset(topic: string, key: PartitionKey, stored: StoredOffset | undefined): CommittedOffset {

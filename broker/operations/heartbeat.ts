@@ -150,11 +150,11 @@ export function checkRoom({ groups, config }: Broker): void {
 }
 
 function answerTo({ state }: LiveGroup, beat: Heartbeat, member: Member | undefined, { config, groups }: Broker): HeartbeatResponse {
-  if (beat.intent !== 'stay') return answer(state.epoch, beat.sessionTimeoutMs, config.groups)
+  if (beat.intent !== 'stay') return answer(state.epoch, beat, config.groups)
   if (member === undefined) throw unknownMember(state.group, beat.memberId)
   const { topics } = groups
   return {
-    ...answer(member.epoch, member.sessionTimeoutMs, config.groups),
+    ...answer(member.epoch, member, config.groups),
     assignment: assignmentOf(member, topics),
     idle: member.target.size === 0,
     pendingPartitions: pendingOf(member).length,
@@ -162,7 +162,11 @@ function answerTo({ state }: LiveGroup, beat: Heartbeat, member: Member | undefi
   }
 }
 
-function answer(memberEpoch: number, sessionTimeoutMs: number, { heartbeatIntervalMs }: GroupSettings): HeartbeatResponse {
+function answer(
+  memberEpoch: number,
+  { sessionTimeoutMs, rebalanceTimeoutMs }: Pick<Member, 'sessionTimeoutMs' | 'rebalanceTimeoutMs'>,
+  { heartbeatIntervalMs }: GroupSettings,
+): HeartbeatResponse {
   return {
     memberEpoch,
     heartbeatIntervalMs: Math.max(1, Math.min(heartbeatIntervalMs, Math.floor(sessionTimeoutMs / BEATS_PER_SESSION))),
@@ -171,6 +175,7 @@ function answer(memberEpoch: number, sessionTimeoutMs: number, { heartbeatInterv
     idle: false,
     pendingPartitions: 0,
     unknownTopics: [],
+    rebalanceTimeoutMs,
   }
 }
 

@@ -129,7 +129,7 @@ async function offsetsOfOther(broker: Broker, group: string): Promise<ReadonlyMa
   const place = broker.groups.topic.partitionOf(group)
   const leader = place?.metadata.leader ?? -1
   if (leader < 0) throw new TidemarkError('COORDINATOR_NOT_AVAILABLE', `no node coordinates group ${group}`, { retryAfterMs: 100 })
-  const request = { group, partitions: [] }
+  const request = { group, partitions: [], memberId: '' }
   const { partitions } =
     leader === broker.config.nodeId
       ? await fetchOffsets(broker, request)

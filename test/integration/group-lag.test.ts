@@ -40,7 +40,7 @@ async function send(node: TestTidemark, topic: string, partition: number, count:
 }
 
 async function offsetsOf(calls: GroupCalls, group: string): Promise<Record<string, number | undefined>> {
-  const { partitions } = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group, partitions: [] })
+  const { partitions } = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group, partitions: [], memberId: '' })
   return Object.fromEntries(partitions.map(({ topic, partition, offset }) => [`${topic}-${partition}`, offset]))
 }
 
@@ -210,7 +210,7 @@ describe('offsets', () => {
     const { calls } = await start({ orders: 1, payments: 1 })
     await new TestMember(calls, '').commit({ 'orders-0': 4, 'payments-0': 5 })
     await settle(new TestMember(calls, 'a'))
-    const topics = ['orders', 'payments', 'unknown'].map((topic) => ({ topic, partitions: [] }))
+    const topics = ['orders', 'payments', 'unknown'].map((topic) => ({ topic, partitions: [], memberId: '' }))
     expect(await calls.ask('deleteOffsets', { group: 'billing', topics })).toMatchObject({
       partitions: [
         { topic: 'orders', error: { code: 'GROUP_SUBSCRIBED_TO_TOPIC' }, offset: 4 },

@@ -46,10 +46,10 @@ describe('the first member of the first group', () => {
     await member.beat()
     expect(member.names).toEqual(['orders-0', 'orders-1', 'orders-2'])
     expect(await member.commit({ 'orders-1': 7 }, { leaderEpochPlusOne: 4, metadata: 'mark' })).toEqual({ 'orders-1': undefined })
-    const offsets = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group: 'billing', partitions: [] })
+    const offsets = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group: 'billing', partitions: [], memberId: '' })
     expect(offsets.partitions).toMatchObject([{ topic: 'orders', partition: 1, offset: 7, leaderEpochPlusOne: 4, metadata: 'mark' }])
-    const wanted = [0, 1, 9].map((partition) => ({ topic: 'orders', topicId: Buffer.alloc(0), partition }))
-    const some = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group: 'billing', partitions: wanted })
+    const wanted = [0, 1, 9].map((partition) => ({ topic: 'orders', topicId: Buffer.alloc(0), partition, assignedEpoch: 0 }))
+    const some = await calls.ask<FetchOffsetsResponse>('fetchOffsets', { group: 'billing', partitions: wanted, memberId: '' })
     expect(some.partitions.map(({ offset, error }) => error?.code ?? offset)).toEqual([undefined, 7, 'UNKNOWN_PARTITION'])
     const topic = (await (await node.connect()).admin.listTopics()).find(({ name }) => name === '__consumer_offsets')
     expect(topic).toMatchObject({ internal: true })
@@ -121,7 +121,7 @@ describe('members of a group', () => {
     expect(await other.commit({ [taken]: 10 })).toEqual({ [taken]: undefined })
     await expect(silent.commit({ [taken]: 20 })).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER_ID' })
     await expect(silent.beat()).rejects.toMatchObject({ code: 'UNKNOWN_MEMBER_ID' })
-    expect(fetched(await calls.ask('fetchOffsets', { group: 'billing', partitions: [] }))).toEqual({ [taken]: 10 })
+    expect(fetched(await calls.ask('fetchOffsets', { group: 'billing', partitions: [], memberId: '' }))).toEqual({ [taken]: 10 })
   })
 
   it('are removed when they do not let go in time', async () => {
@@ -129,9 +129,16 @@ describe('members of a group', () => {
     await createTopics(node, { orders: 2 })
     const busy = new TestMember(calls, 'busy', { rebalanceTimeoutMs: 300 })
     await busy.beat()
+    const owned = [...busy.held.values()].map(({ topicId, partition }) => ({ topicId, partitions: [partition] }))
     const waiting = new TestMember(calls, 'waiting')
     await waiting.beat()
-    while (waiting.names.length < 2) await waiting.beat({ maxWaitMs: 5000 })
+    // It is alive, it is told, and it goes on with all it has.
+    const holdOn = async (): Promise<never> => {
+      for (;;) await busy.beat({ owned })
+    }
+    const [refused] = await Promise.allSettled([holdOn(), waiting.beat({ maxWaitMs: 10_000 })])
+    expect(refused).toMatchObject({ reason: { code: 'UNKNOWN_MEMBER_ID' } })
+    await waiting.beat()
     expect(waiting.names).toEqual(['orders-0', 'orders-1'])
   })
 
@@ -145,7 +152,9 @@ describe('members of a group', () => {
     await node.restart()
     await settle(a, b)
     expect([a.names, b.names]).toEqual(had)
-    expect(fetched(await calls.ask('fetchOffsets', { group: 'billing', partitions: [] }))).toEqual({ [a.names[0] as string]: 5 })
+    expect(fetched(await calls.ask('fetchOffsets', { group: 'billing', partitions: [], memberId: '' }))).toEqual({
+      [a.names[0] as string]: 5,
+    })
     expect(await a.commit({ [a.names[0] as string]: 6 })).toEqual({ [a.names[0] as string]: undefined })
   })
 
@@ -234,7 +243,7 @@ describe('a group without members', () => {
       groups: [{ group: 'simple', error: undefined }, { error: { code: 'GROUP_ID_NOT_FOUND' } }],
     })
     expect((await calls.describe('simple')).error?.code).toBe('GROUP_ID_NOT_FOUND')
-    expect(fetched(await calls.ask('fetchOffsets', { group: 'simple', partitions: [] }))).toEqual({})
+    expect(fetched(await calls.ask('fetchOffsets', { group: 'simple', partitions: [], memberId: '' }))).toEqual({})
   })
 })
 

@@ -335,7 +335,8 @@ describe('sessions', () => {
     expect(made.sessions.overdue(made.state.members, made.nowMs)).toEqual([{ memberId: 'a', why: 'silent' }])
     made.settle('a')
     made.beat({ memberId: 'b' })
-    for (let at = 0; at < 6; at++) {
+    // Its time begins when it says that it knows.
+    for (let at = 0; at < 7; at++) {
       expect(made.sessions.overdue(made.state.members, made.nowMs)).toEqual([])
       made.nowMs += 10_000
       made.settle('b')

@@ -89,7 +89,7 @@ export class TestGroup {
       owned: new Set(owned),
     }
     this.write(heartbeat(this.state, whole, this.context(beat.memberId)))
-    this.sessions.heard(beat.memberId, whole.memberEpoch, '', this.nowMs)
+    this.sessions.heard(whole, whole.memberEpoch, '', this.nowMs)
     return this.state.members.get(beat.memberId)
   }
 

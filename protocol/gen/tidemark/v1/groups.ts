@@ -82,10 +82,13 @@ export interface GroupCoordinator {
  *
  * A member sends one at a time, the next within heartbeat_interval_ms after the answer, and at once when it has let go of partitions it was
  * told to give up. It holds what the last answer says, no more: it takes what is new, and lets go of what is missing (finishes or drops what it
- * has in hand, commits, then leaves the partition out of `owned`). It looks at no answer whose member_epoch is smaller than one it has seen.
+ * has in hand, commits, then leaves the partition out of `owned`). Only the answer to the heartbeat it sent last counts.
  *
- * UNKNOWN_MEMBER_ID and FENCED_MEMBER_EPOCH: the member is not part of the group any more, its session ended or it took too long to let go. It drops what
- * it holds without committing, and may join again with member_epoch 0.
+ * It drops everything it holds, without committing, and may join again with member_epoch 0
+ * - when it is refused with UNKNOWN_MEMBER_ID or FENCED_MEMBER_EPOCH: it is not part of the group any more;
+ * - when session_timeout_ms have passed since it sent the last heartbeat that was answered;
+ * - when rebalance_timeout_ms have passed since the answer that told it to let go of a partition it still holds.
+ * Others are given its partitions after that, by the coordinator's clock, and not before.
  */
 export interface HeartbeatRequest {
   /** 1 to 249 characters. */
@@ -154,12 +157,14 @@ export interface HeartbeatResponse {
   sessionTimeoutMs: number;
   /** All that the member shall hold. */
   assignment: AssignedPartitions[];
-  /** There are more members than partitions for them, and this one has none: it waits in reserve. */
+  /** No partition is meant for this member: there are more members than partitions, and it waits in reserve (or none of its topics exists). */
   idle: boolean;
   /** Partitions meant for this member that others have not let go of yet. */
   pendingPartitions: number;
   /** Topics subscribed to by name that do not exist (yet). */
   unknownTopics: string[];
+  /** How long the member may take to let go of partitions, in milliseconds, as it counts for it. */
+  rebalanceTimeoutMs: number;
 }
 
 /** Partitions of one topic that a member was given at the same moment. */
@@ -230,6 +235,11 @@ export interface FetchOffsetsRequest {
   group: string;
   /** At most 10000. Empty: every partition the group has an offset of. */
   partitions: PartitionOfGroup[];
+  /**
+   * A member that asks where to begin. Empty: whoever wants to know; then the answer may be as old as a change of the coordinator that the asked node
+   * has yet to hear of. UNKNOWN_MEMBER_ID.
+   */
+  memberId: string;
 }
 
 /** A partition, as a group names it. */
@@ -238,6 +248,11 @@ export interface PartitionOfGroup {
   /** 16 bytes. Optional, as in CommitPartition. */
   topicId: Buffer;
   partition: number;
+  /**
+   * For a member: the assigned_epoch with which it was given the partition. STALE_MEMBER_EPOCH where the coordinator knows another: the member is
+   * behind, or the coordinator was deposed and does not know it.
+   */
+  assignedEpoch: number;
 }
 
 /** Offsets of a group. A group that does not exist has none, which is no error. */
@@ -252,7 +267,7 @@ export interface CommittedOffset {
   /** 16 bytes. */
   topicId: Buffer;
   partition: number;
-  /** Absent on success. UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID. */
+  /** Absent on success. UNKNOWN_TOPIC, UNKNOWN_TOPIC_ID, UNKNOWN_PARTITION, STALE_MEMBER_EPOCH. */
   error:
     | ErrorDetail
     | undefined;
@@ -1034,6 +1049,7 @@ function createBaseHeartbeatResponse(): HeartbeatResponse {
     idle: false,
     pendingPartitions: 0,
     unknownTopics: [],
+    rebalanceTimeoutMs: 0,
   };
 }
 
@@ -1059,6 +1075,9 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     }
     for (const v of message.unknownTopics) {
       writer.uint32(58).string(v!);
+    }
+    if (message.rebalanceTimeoutMs !== 0) {
+      writer.uint32(64).uint32(message.rebalanceTimeoutMs);
     }
     return writer;
   },
@@ -1132,6 +1151,14 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
             message.unknownTopics.push(reader.string());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.rebalanceTimeoutMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1156,6 +1183,7 @@ export const HeartbeatResponse: MessageFns<HeartbeatResponse> = {
     message.idle = object.idle ?? false;
     message.pendingPartitions = object.pendingPartitions ?? 0;
     message.unknownTopics = object.unknownTopics?.map((e) => e) || [];
+    message.rebalanceTimeoutMs = object.rebalanceTimeoutMs ?? 0;
     return message;
   },
 };
@@ -1652,7 +1680,7 @@ export const CommitPartitionResult: MessageFns<CommitPartitionResult> = {
 };
 
 function createBaseFetchOffsetsRequest(): FetchOffsetsRequest {
-  return { group: "", partitions: [] };
+  return { group: "", partitions: [], memberId: "" };
 }
 
 export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
@@ -1662,6 +1690,9 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     }
     for (const v of message.partitions) {
       PartitionOfGroup.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.memberId !== "") {
+      writer.uint32(26).string(message.memberId);
     }
     return writer;
   },
@@ -1695,6 +1726,14 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
             message.partitions.push(PartitionOfGroup.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.memberId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1714,12 +1753,13 @@ export const FetchOffsetsRequest: MessageFns<FetchOffsetsRequest> = {
     const message = createBaseFetchOffsetsRequest();
     message.group = object.group ?? "";
     message.partitions = object.partitions?.map((e) => PartitionOfGroup.fromPartial(e)) || [];
+    message.memberId = object.memberId ?? "";
     return message;
   },
 };
 
 function createBasePartitionOfGroup(): PartitionOfGroup {
-  return { topic: "", topicId: Buffer.alloc(0), partition: 0 };
+  return { topic: "", topicId: Buffer.alloc(0), partition: 0, assignedEpoch: 0 };
 }
 
 export const PartitionOfGroup: MessageFns<PartitionOfGroup> = {
@@ -1732,6 +1772,9 @@ export const PartitionOfGroup: MessageFns<PartitionOfGroup> = {
     }
     if (message.partition !== 0) {
       writer.uint32(24).int32(message.partition);
+    }
+    if (message.assignedEpoch !== 0) {
+      writer.uint32(32).uint64(message.assignedEpoch);
     }
     return writer;
   },
@@ -1773,6 +1816,14 @@ export const PartitionOfGroup: MessageFns<PartitionOfGroup> = {
             message.partition = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.assignedEpoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1793,6 +1844,7 @@ export const PartitionOfGroup: MessageFns<PartitionOfGroup> = {
     message.topic = object.topic ?? "";
     message.topicId = object.topicId ?? Buffer.alloc(0);
     message.partition = object.partition ?? 0;
+    message.assignedEpoch = object.assignedEpoch ?? 0;
     return message;
   },
 };
