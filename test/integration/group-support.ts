@@ -25,6 +25,7 @@ export class GroupCalls {
   readonly #channels = new PeerChannels(nodeClock)
   readonly #nodes: () => readonly Address[]
   #next = 0
+  #last: Address | undefined
 
   constructor(nodes: () => readonly Address[]) {
     this.#nodes = nodes
@@ -36,20 +37,27 @@ export class GroupCalls {
     return response as Response
   }
 
-  /** To whichever node coordinates the group, until it answers. */
+  /** To whichever node coordinates the group, until it answers. Begins with the one that answered last. */
   async ask<Response>(name: CallName, request: unknown, deadlineMs = Date.now() + TIMEOUT_MS): Promise<Response> {
-    const nodes = this.#nodes()
-    let address = nodes[this.#next++ % nodes.length] as Address
+    let address = this.#last ?? this.#other()
     for (;;) {
       try {
-        return await this.once<Response>(address, name, request, 2000)
+        const response = await this.once<Response>(address, name, request, 2000)
+        this.#last = address
+        return response
       } catch (error) {
         const known = TidemarkError.from(error)
         if (!known.retriable || Date.now() > deadlineMs) throw known
-        address = known.code === 'NOT_COORDINATOR' && known.leader ? known.leader : (nodes[this.#next++ % nodes.length] as Address)
-        if (known.code !== 'NOT_COORDINATOR') await new Promise((resolve) => setTimeout(resolve, known.retryAfterMs ?? 50))
+        const isElsewhere = known.code === 'NOT_COORDINATOR' && known.leader !== undefined
+        address = isElsewhere ? known.leader : this.#other()
+        if (!isElsewhere) await new Promise((resolve) => setTimeout(resolve, known.retryAfterMs ?? 50))
       }
     }
+  }
+
+  #other(): Address {
+    const nodes = this.#nodes()
+    return nodes[this.#next++ % nodes.length] as Address
   }
 
   async describe(group: string): Promise<GroupDescription> {
