@@ -85,9 +85,9 @@ export class ClusterLink {
     return this.#membership?.isFenced ?? true
   }
 
-  /** A controller has answered within a session: if others lead what this node led, it knows. */
-  get isInTouch(): boolean {
-    return (this.#membership?.silentMs ?? 0) < this.#config.sessionTimeoutMs
+  /** What was decided about this node a session ago, such as that others lead what it led, it knows. */
+  get isUpToDate(): boolean {
+    return this.#membership?.isUpToDate(this.#config.sessionTimeoutMs) ?? false
   }
 
   /** Resolves, with the reason, when the node has lost the cluster for good. */

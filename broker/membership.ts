@@ -40,8 +40,9 @@ export class Membership {
   #isFenced = true
   /** Monotonic: the last answer of a controller. */
   #heardAtMs = 0
-  /** Monotonic: when the last heartbeat was sent that a controller answered; by no clock has it heard of the node later. */
-  #touchedAtMs = 0
+  /** The version of the metadata that the last answer told, and when that heartbeat was sent (monotonic). */
+  #toldVersion = 0
+  #toldAtMs = 0
   #wantShutdown = false
   #timer: Timer | undefined
   #beat: Promise<void> | undefined
@@ -62,9 +63,13 @@ export class Membership {
     return this.#isFenced
   }
 
-  /** Milliseconds since the last heartbeat was sent that was answered: when controllers fence the node for its silence, it has been silent for longer by its own count. */
-  get silentMs(): number {
-    return this.#parts.runtime.clock.monotonic() - this.#touchedAtMs
+  /**
+   * The node knows all that was decided about it until less than `maxMs` ago: counted from when the heartbeat was sent that told it how far it has to be. Controllers
+   * that fence it for its silence have not heard of it for longer.
+   */
+  isUpToDate(maxMs: number): boolean {
+    const { runtime, view } = this.#parts
+    return !this.#isFenced && runtime.clock.monotonic() - this.#toldAtMs < maxMs && view.image.version >= this.#toldVersion
   }
 
   /** Resolves, with the reason, when the node has lost its place: another process has it, or it was removed. */
@@ -158,7 +163,8 @@ export class Membership {
         wantShutdown: this.#wantShutdown,
       })
       this.#heard(response)
-      this.#touchedAtMs = sentAtMs
+      this.#toldVersion = response.metadataVersion
+      this.#toldAtMs = sentAtMs
     } catch (error) {
       const known = TidemarkError.from(error)
       if (known.code === 'FENCED_NODE_EPOCH' && !this.#isClosed) this.#failed.resolve(known)

@@ -182,7 +182,7 @@ export class Controller {
     // Whoever still takes it for a leader would wait for it in vain.
     const retiredAt = this.#retired.get(nodeId) ?? this.image.version
     const mayShutDown = wantShutdown && this.#sessions.othersReached(this.image, nodeId, retiredAt)
-    return { error: undefined, fenced: node?.fenced ?? true, mayShutDown }
+    return { error: undefined, fenced: node?.fenced ?? true, mayShutDown, metadataVersion: this.image.version }
   }
 
   /** Leaders change who is in sync. */

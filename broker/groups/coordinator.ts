@@ -36,9 +36,9 @@ export interface CoordinatorParts {
   readonly partitions: PartitionRegistry
   readonly topic: OffsetsTopic
   readonly offsetsRetentionMs: number
-  /** The cluster counts on this node, as far as it knows. One that is cut off must not keep members believing that they are part of a group. */
-  readonly isInTouch: () => boolean
-  /** How long an earlier coordinator may go on without knowing that it is none any more: until it notices that it has lost touch. */
+  /** If others lead what this node led, it knows. One that is cut off must not keep members believing that they are part of a group. */
+  readonly isUpToDate: () => boolean
+  /** How long an earlier coordinator may go on without knowing that it is none any more. */
   readonly graceMs: () => number
 }
 
@@ -118,8 +118,10 @@ export class GroupCoordinator {
     if (place === undefined) throw new TidemarkError('COORDINATOR_NOT_AVAILABLE', 'no group has been used yet', { retryAfterMs: 200 })
     const shard = this.#slots.find(place.number)
     if (shard === undefined) throw this.#elsewhere(group, place)
-    if (!this.#parts.isInTouch())
-      throw new TidemarkError('COORDINATOR_NOT_AVAILABLE', 'this node has lost touch with the cluster', { retryAfterMs: 500 })
+    if (!this.#parts.isUpToDate())
+      throw new TidemarkError('COORDINATOR_NOT_AVAILABLE', 'this node does not know whether it still coordinates the group', {
+        retryAfterMs: 50,
+      })
     return shard
   }
 

@@ -6,6 +6,9 @@ import type { PartitionRegistry } from '../partition-registry.ts'
 import { GroupCoordinator } from './coordinator.ts'
 import { OffsetsTopic } from './offsets-topic.ts'
 
+/** Within so many election timeouts a controller that has lost its quorum notices. */
+const DEPOSED_ELECTIONS = 2
+
 export function createCoordinator(parts: {
   readonly config: NodeConfig
   readonly runtime: Runtime
@@ -14,7 +17,7 @@ export function createCoordinator(parts: {
 }): GroupCoordinator {
   const { config, runtime, cluster, partitions } = parts
   const { view, controller } = cluster
-  const { nodeId, groups, defaultReplicas, roles, voters, sessionTimeoutMs } = config
+  const { nodeId, groups, defaultReplicas, roles, voters, sessionTimeoutMs, electionTimeoutMs } = config
   const votersCount = roles.includes('broker') && roles.includes('controller') ? voters.length : 0
   return new GroupCoordinator({
     nodeId,
@@ -23,8 +26,9 @@ export function createCoordinator(parts: {
     partitions,
     topic: new OffsetsTopic({ view, controller, partitions: groups.offsetsPartitions, replicas: defaultReplicas, votersCount }),
     offsetsRetentionMs: groups.offsetsRetentionMs,
-    isInTouch: () => cluster.isInTouch,
+    isUpToDate: () => cluster.isUpToDate,
     // A cluster of one has no other that could go on.
-    graceMs: () => (view.image.nodes.size > 1 ? sessionTimeoutMs : 0),
+    // Until it is out of date, and a little longer: it may have been told so by a controller that was deposed as well.
+    graceMs: () => (view.image.nodes.size > 1 ? sessionTimeoutMs + DEPOSED_ELECTIONS * electionTimeoutMs : 0),
   })
 }

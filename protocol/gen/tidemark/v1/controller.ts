@@ -69,6 +69,8 @@ export interface NodeHeartbeatResponse {
   fenced: boolean;
   /** The node leads nothing any more and all others know it: it may stop. */
   mayShutDown: boolean;
+  /** Of the controller when it answered. A node that has applied less may have been deposed without knowing it. */
+  metadataVersion: number;
 }
 
 /** What a leader wants changed of partitions it leads. One request at a time. */
@@ -654,7 +656,7 @@ export const NodeHeartbeatRequest: MessageFns<NodeHeartbeatRequest> = {
 };
 
 function createBaseNodeHeartbeatResponse(): NodeHeartbeatResponse {
-  return { error: undefined, fenced: false, mayShutDown: false };
+  return { error: undefined, fenced: false, mayShutDown: false, metadataVersion: 0 };
 }
 
 export const NodeHeartbeatResponse: MessageFns<NodeHeartbeatResponse> = {
@@ -667,6 +669,9 @@ export const NodeHeartbeatResponse: MessageFns<NodeHeartbeatResponse> = {
     }
     if (message.mayShutDown !== false) {
       writer.uint32(24).bool(message.mayShutDown);
+    }
+    if (message.metadataVersion !== 0) {
+      writer.uint32(32).uint64(message.metadataVersion);
     }
     return writer;
   },
@@ -708,6 +713,14 @@ export const NodeHeartbeatResponse: MessageFns<NodeHeartbeatResponse> = {
             message.mayShutDown = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.metadataVersion = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -730,6 +743,7 @@ export const NodeHeartbeatResponse: MessageFns<NodeHeartbeatResponse> = {
       : undefined;
     message.fenced = object.fenced ?? false;
     message.mayShutDown = object.mayShutDown ?? false;
+    message.metadataVersion = object.metadataVersion ?? 0;
     return message;
   },
 };
