@@ -1,5 +1,6 @@
 /** Small pieces of what users type. */
 import { TidemarkError } from '../protocol/errors.ts'
+import { parseDuration, parseSize } from '../protocol/units.ts'
 
 /** `key=value`. Throws `USAGE`. */
 export function pairOf(text: string): [string, string] {
@@ -16,9 +17,32 @@ export function wholeNumber(text: string, what: string): number {
   return number
 }
 
+/** Milliseconds of `30s` and the like. Throws `USAGE`, naming `what`. */
+export function durationOf(text: string, what: string): number {
+  return asUsage(() => parseDuration(text, what))
+}
+
+/** Bytes of `1MiB` and the like. Throws `USAGE`, naming `what`. */
+export function sizeOf(text: string, what: string): number {
+  return asUsage(() => parseSize(text, what))
+}
+
+/** What is wrong with a setting of a node is wrong with an option of a command in another way: other help applies. */
+function asUsage<T>(parse: () => T): T {
+  try {
+    return parse()
+  } catch (error) {
+    throw new TidemarkError('USAGE', (error as Error).message, { cause: error })
+  }
+}
+
 /** For options that may be repeated. */
-export function collect(value: string, values: readonly string[]): readonly string[] {
+export function collect(value: string, values: readonly string[] = []): readonly string[] {
   return [...values, value]
+}
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
 }
 
 /** What `--acks`, `--compression` and `--durability` may be. */

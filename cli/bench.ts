@@ -4,8 +4,7 @@ import { type Command, Option } from 'commander'
 import type { Histogram } from 'hdr-histogram-js'
 import type { CompressionName, Durability, Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { parseDuration, parseSize } from '../protocol/units.ts'
-import { COMPRESSIONS, DURABILITIES, wholeNumber } from './arguments.ts'
+import { COMPRESSIONS, DURABILITIES, durationOf, sizeOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
 import { printOne, type Row } from './output.ts'
 import { startProgress } from './progress.ts'
@@ -28,7 +27,12 @@ const SAMPLE_EVERY = 100
 /** Longer ones count as this. */
 const LATENCY_MAX_US = 600_000_000
 
-type Bench = (tm: Tidemark, flags: BenchFlags, signal: AbortSignal) => Promise<Row>
+type Bench = (tm: Tidemark, flags: BenchFlags, signal: AbortSignal, topic: BenchTopic) => Promise<Row>
+
+interface BenchTopic {
+  /** It was there before, with whatever it holds. */
+  readonly isPresent: boolean
+}
 
 const BENCHES: Readonly<Record<string, { readonly text: string; readonly run: Bench }>> = {
   produce: { text: 'records and megabytes a second, sent and acknowledged, and how long that took', run: produce },
@@ -39,52 +43,52 @@ const BENCHES: Readonly<Record<string, { readonly text: string; readonly run: Be
 export function addBench(program: Command): void {
   const bench = program.command('bench').description('measure throughput and latency')
   for (const [name, { text, run }] of Object.entries(BENCHES)) {
-    bench
+    const command = bench
       .command(name)
       .description(text)
       .option('--topic <name>', 'the topic to use; made for the purpose and deleted afterwards', `bench-${process.pid}`)
       .option('--keep', 'use the topic if it exists, and do not delete it')
-      .option('--records <count>', 'records', '200000')
       .option('--size <size>', 'bytes of a value', '1KiB')
       .option('-p, --partitions <count>', 'partitions', '1')
       .addOption(new Option('--durability <durability>', 'when a record counts as written').choices(DURABILITIES).default('fsync'))
       .addOption(new Option('--compression <codec>', 'how batches are compressed').choices(COMPRESSIONS).default('none'))
       .option('--batch <size>', 'bytes of a batch', '256KiB')
-      .option('--rate <count>', 'records a second (e2e)', '1000')
-      .option('--duration <duration>', 'how long (e2e)', '10s')
       .action((flags: BenchFlags, command: Command) => measure(run, flags, command.optsWithGlobals()))
+    if (run === endToEnd)
+      command.option('--rate <count>', 'records a second', '1000').option('--duration <duration>', 'how long to send', '10s')
+    else command.option('--records <count>', 'how many records', '200000')
   }
 }
 
 function measure(run: Bench, flags: BenchFlags, options: GlobalOptions): Promise<void> {
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
-    const isOurs = await prepare(tm, flags)
+    const topic = await prepare(tm, flags)
     try {
-      await printOne(await run(tm, flags, signal), options.output)
+      await printOne(await run(tm, flags, signal, topic), options.output)
     } finally {
-      if (isOurs) await tm.admin.deleteTopic(flags.topic)
+      if (!flags.keep) await tm.admin.deleteTopic(flags.topic)
     }
   })
 }
 
-/** Creates the topic; true when it is ours to delete. */
-async function prepare(tm: Tidemark, flags: BenchFlags): Promise<boolean> {
-  const present = (await tm.admin.listTopics()).some((topic) => topic.name === flags.topic)
-  if (present && flags.keep) return false
+/** Creates the topic, unless it is there and may be used. */
+async function prepare(tm: Tidemark, flags: BenchFlags): Promise<BenchTopic> {
+  const isPresent = (await tm.admin.listTopics()).some((topic) => topic.name === flags.topic)
+  if (isPresent && flags.keep) return { isPresent }
   await tm.admin.createTopic(flags.topic, {
     partitions: wholeNumber(flags.partitions, '--partitions'),
     durability: flags.durability,
   })
-  return !flags.keep
+  return { isPresent: false }
 }
 
 /** As fast as the producer takes them. Of every hundredth record the time until it was acknowledged is taken. */
 async function produce(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
   const histogram = await createHistogram()
-  const total = wholeNumber(flags.records, '--records')
-  const value = randomBytes(parseSize(flags.size, '--size'))
-  await using producer = tm.producer({ compression: flags.compression, batchBytes: flags.batch })
+  const total = recordCount(flags)
+  const value = randomBytes(sizeOf(flags.size, '--size'))
+  await using producer = tm.producer({ compression: flags.compression, batchBytes: sizeOf(flags.batch, '--batch') })
   await producer.ready({ topic: flags.topic, signal })
   const progress = await startProgress('produce', total)
   const sampled: Promise<void>[] = []
@@ -108,9 +112,18 @@ async function produce(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Pr
   return { ...throughput(total, total * value.length, performance.now() - startedMs), ...latencies(histogram) }
 }
 
-async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
-  if (!flags.keep) await produce(tm, flags, signal)
-  const progress = await startProgress('consume', wholeNumber(flags.records, '--records'))
+function recordCount(flags: BenchFlags): number {
+  const total = wholeNumber(flags.records, '--records')
+  if (total === 0) throw new TidemarkError('USAGE', '--records must be at least 1')
+  return total
+}
+
+/** Of a topic that was there before everything is read, of a new one what was just sent. */
+async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal, { isPresent }: BenchTopic): Promise<Row> {
+  if (!isPresent) await produce(tm, flags, signal)
+  const offsets = await tm.admin.offsets(flags.topic)
+  const total = offsets.reduce((sum, { earliest, highWatermark }) => sum + Number(highWatermark - earliest), 0)
+  const progress = await startProgress('consume', total)
   let count = 0
   let bytes = 0
   const startedMs = performance.now()
@@ -127,7 +140,7 @@ async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Pr
 async function endToEnd(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<Row> {
   const histogram = await createHistogram()
   const perSecond = wholeNumber(flags.rate, '--rate')
-  const total = Math.round((perSecond * parseDuration(flags.duration, '--duration')) / 1000)
+  const total = Math.round((perSecond * durationOf(flags.duration, '--duration')) / 1000)
   if (total === 0) throw new TidemarkError('USAGE', '--rate and --duration leave nothing to send')
   const consumer = tm.consumer(flags.topic, { start: 'latest', signal })
   await consumer.positions()
@@ -144,7 +157,7 @@ async function endToEnd(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): P
   }
   await Promise.all([receive(), sendAtRate(tm, flags, { total, perSecond }, signal)])
   progress.stop()
-  return { records: total, 'rate per s': perSecond, ...latencies(histogram) }
+  return { records: total, recordsPerSecond: perSecond, ...latencies(histogram) }
 }
 
 async function sendAtRate(
@@ -153,8 +166,8 @@ async function sendAtRate(
   { total, perSecond }: { readonly total: number; readonly perSecond: number },
   signal: AbortSignal,
 ): Promise<void> {
-  const producer = tm.producer({ compression: flags.compression, batchBytes: flags.batch })
-  const padding = randomBytes(Math.max(0, parseSize(flags.size, '--size') - 8))
+  const producer = tm.producer({ compression: flags.compression, batchBytes: sizeOf(flags.batch, '--batch') })
+  const padding = randomBytes(Math.max(0, sizeOf(flags.size, '--size') - 8))
   const startedMs = performance.now()
   for (let count = 0; count < total; count++) {
     const dueMs = startedMs + (count / perSecond) * 1000
@@ -178,7 +191,7 @@ function record(histogram: Histogram, latencyMs: number): void {
 
 function latencies(histogram: Histogram): Row {
   const ms = (percentile: number): number => histogram.getValueAtPercentile(percentile) / 1000
-  return { 'p50 ms': ms(50), 'p90 ms': ms(90), 'p99 ms': ms(99), 'p99.9 ms': ms(99.9), 'max ms': histogram.maxValue / 1000 }
+  return { p50Ms: ms(50), p90Ms: ms(90), p99Ms: ms(99), p999Ms: ms(99.9), maxMs: histogram.maxValue / 1000 }
 }
 
 function throughput(records: number, bytes: number, elapsedMs: number): Row {
@@ -186,7 +199,7 @@ function throughput(records: number, bytes: number, elapsedMs: number): Row {
   return {
     records,
     seconds: Number(seconds.toFixed(3)),
-    'records per s': Math.round(records / seconds),
-    'MB per s': Number((bytes / 1e6 / seconds).toFixed(1)),
+    recordsPerSecond: Math.round(records / seconds),
+    megabytesPerSecond: Number((bytes / 1e6 / seconds).toFixed(1)),
   }
 }

@@ -1,8 +1,7 @@
 /** `tidemark cluster nodes | drain | undrain | remove-node`: who is in the cluster, and leaving it. */
 import type { Command } from 'commander'
 import type { Tidemark } from '../client/index.ts'
-import { parseDuration } from '../protocol/units.ts'
-import { wholeNumber } from './arguments.ts'
+import { durationOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
 import { confirm } from './prompt.ts'
@@ -45,7 +44,7 @@ function nodes(options: GlobalOptions): Promise<void> {
         controller: nodeId === cluster.controllerId,
         leads: partitions.filter(({ leader }) => leader === nodeId).length,
         replicas: partitions.filter(({ replicas }) => replicas.includes(nodeId)).length,
-        in_sync: partitions.filter(({ isr }) => isr.includes(nodeId)).length,
+        inSync: partitions.filter(({ isr }) => isr.includes(nodeId)).length,
         rack,
         version,
       })),
@@ -62,7 +61,7 @@ async function drain(nodeId: number, wait: string | undefined, options: GlobalOp
       note(`node ${nodeId} is being emptied; \`tidemark cluster reassign list\` shows what is under way`)
       return
     }
-    const deadlineMs = performance.now() + parseDuration(wait, '--wait')
+    const deadlineMs = performance.now() + durationOf(wait, '--wait')
     for (;;) {
       const left = await replicasOn(tm, nodeId)
       if (left === 0) {

@@ -6,15 +6,20 @@ import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
 import { confirm } from './prompt.ts'
 
+interface ElectFlags {
+  readonly topic?: readonly string[]
+  readonly unclean?: boolean
+}
+
 export function addPartitionVerbs(cluster: Command): void {
   const leaders = cluster.command('leaders').description('who leads each partition')
   leaders.command('list', { isDefault: true }).action((_flags: object, command: Command) => listLeaders(command.optsWithGlobals()))
   leaders
     .command('elect')
     .description('give partitions back to the first of their replicas')
-    .option('--topic <name>', 'of this topic only; may be repeated', collect, [] as readonly string[])
+    .option('--topic <name>', 'of this topic only; may be repeated', collect)
     .option('--unclean', 'where nobody is left that has everything: let one lead that may lack records')
-    .action((flags: { topic: readonly string[]; unclean?: boolean }, command: Command) => elect(flags, command.optsWithGlobals()))
+    .action((flags: ElectFlags, command: Command) => elect(flags, command.optsWithGlobals()))
   const reassign = cluster.command('reassign').description('move replicas to other nodes')
   reassign
     .command('list', { isDefault: true })
@@ -50,7 +55,7 @@ function listLeaders(options: GlobalOptions): Promise<void> {
           epoch: leaderEpoch,
           preferred: replicas[0] === leader,
           replicas: replicas.join(','),
-          in_sync: isr.join(','),
+          inSync: isr.join(','),
         })),
       ),
       options.output,
@@ -58,7 +63,7 @@ function listLeaders(options: GlobalOptions): Promise<void> {
   })
 }
 
-async function elect({ topic, unclean }: { topic: readonly string[]; unclean?: boolean }, options: GlobalOptions): Promise<void> {
+async function elect({ topic = [], unclean }: ElectFlags, options: GlobalOptions): Promise<void> {
   if (unclean === true) await confirm('let replicas lead that may lack acknowledged records, which are then lost for good', options)
   await withClient(options, async ({ admin }) => {
     const results = await admin.cluster.electLeaders(
@@ -81,7 +86,7 @@ function moves(options: GlobalOptions): Promise<void> {
       replicas: replicas.join(','),
       adding: adding.join(','),
       removing: removing.join(','),
-      in_sync: isr.join(','),
+      inSync: isr.join(','),
     }))
     await printRows(rows, options.output)
   })

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { ClusterDescription, Tidemark, TopicDescription } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { parseDuration } from '../protocol/units.ts'
+import { durationOf } from './arguments.ts'
 import { addNodeVerbs } from './cluster-nodes.ts'
 import { addPartitionVerbs } from './cluster-partitions.ts'
 import { type GlobalOptions, withClient } from './context.ts'
@@ -11,6 +11,8 @@ import { note, printOne, printRows } from './output.ts'
 
 /** Between two looks while waiting for health. */
 const LOOK_EVERY_MS = 200
+/** One look takes no longer than this: a node that does not answer by then is not healthy. */
+const LOOK_MAX_MS = 3000
 
 export function addCluster(program: Command): void {
   const cluster = program.command('cluster').description('the state of the cluster')
@@ -39,7 +41,7 @@ function status(options: GlobalOptions): Promise<void> {
       cluster.nodes.map(({ nodeId, host, port, rack, alive, version, roles }) => ({
         node: nodeId,
         address: `${host}:${port}`,
-        alive: alive ? 'yes' : 'no',
+        alive,
         controller: nodeId === cluster.controllerId ? 'active' : '',
         roles: roles.join(','),
         rack,
@@ -51,12 +53,13 @@ function status(options: GlobalOptions): Promise<void> {
 }
 
 async function health(wait: string | undefined, options: GlobalOptions): Promise<void> {
-  const deadlineMs = performance.now() + (wait === undefined ? 0 : parseDuration(wait, '--wait'))
+  const deadlineMs = performance.now() + (wait === undefined ? 0 : durationOf(wait, '--wait'))
   for (;;) {
     const reasons = await look(options)
     if (reasons.length === 0 || performance.now() >= deadlineMs) {
       const status = reasons.length === 0 ? 'healthy' : 'unhealthy'
-      await printOne({ status, reasons: options.output === 'table' ? reasons.join('; ') : reasons }, options.output)
+      if (options.output !== 'table') await printOne({ status, reasons }, options.output)
+      else await printOne({ status, ...(reasons.length > 0 && { reasons: reasons.join('; ') }) }, 'table')
       if (reasons.length > 0) process.exitCode = EXIT.unhealthy
       return
     }
@@ -66,8 +69,9 @@ async function health(wait: string | undefined, options: GlobalOptions): Promise
 
 /** What is wrong; nothing when healthy. */
 async function look(options: GlobalOptions): Promise<string[]> {
+  const timeoutMs = Math.min(LOOK_MAX_MS, durationOf(options.timeout, '--timeout'))
   try {
-    return await withClient({ ...options, timeout: '3s' }, async (tm: Tidemark) => {
+    return await withClient({ ...options, timeout: `${timeoutMs}ms` }, async (tm: Tidemark) => {
       const cluster = await tm.admin.describeCluster()
       return [...clusterReasons(cluster), ...(await tm.admin.listTopics()).flatMap(topicReasons), ...(await nodeReasons(cluster))]
     })
@@ -93,7 +97,7 @@ async function nodeReasons(cluster: ClusterDescription): Promise<string[]> {
   const answers = await Promise.all(
     cluster.nodes.map(async ({ nodeId, host, port }) => {
       const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`, {
-        signal: AbortSignal.timeout(3000),
+        signal: AbortSignal.timeout(LOOK_MAX_MS),
       })
       const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
       return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)

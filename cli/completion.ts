@@ -6,7 +6,17 @@ import { type GlobalOptions, withClient } from './context.ts'
 const SHELLS = ['bash', 'zsh', 'fish'] as const
 
 /** Commands whose argument is a topic. */
-const TAKES_TOPIC = new Set(['produce', 'consume', 'offsets', 'topic describe', 'topic alter', 'topic grow', 'topic delete'])
+const TAKES_TOPIC = new Set([
+  'produce',
+  'consume',
+  'offsets',
+  'topic describe',
+  'topic alter',
+  'topic grow',
+  'topic delete',
+  'cluster reassign move',
+  'cluster reassign cancel',
+])
 
 export function addCompletion(program: Command): void {
   program

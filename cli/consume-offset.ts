@@ -11,7 +11,7 @@
  * A time is milliseconds since 1970, seconds (10 digits), a date such as 2026-11-20T10:00:00Z, or a duration before now.
  */
 import { TidemarkError } from '../protocol/errors.ts'
-import { parseDuration } from '../protocol/units.ts'
+import { durationOf } from './arguments.ts'
 
 export type OffsetBound =
   | { readonly kind: 'start' }
@@ -34,7 +34,20 @@ export function parseOffsetRange(text: string, nowMs: number): OffsetRange {
   const at = splitAt(body, isTime)
   const [from, to] = at < 0 ? [body, undefined] : [body.slice(0, at), body.slice(at + 1)]
   const bound = (part: string): OffsetBound => (isTime ? timeBound(part, nowMs, text) : offsetBound(part, text))
-  return { from: from === '' ? { kind: 'start' } : bound(from), to: to === undefined ? undefined : to === '' ? { kind: 'end' } : bound(to) }
+  const range = {
+    from: from === '' ? ({ kind: 'start' } as const) : bound(from),
+    to: to === undefined ? undefined : to === '' ? ({ kind: 'end' } as const) : bound(to),
+  }
+  if (isBackwards(range)) throw new TidemarkError('USAGE', `${JSON.stringify(text)} ends before it begins`)
+  return range
+}
+
+/** As far as it can be told without asking where the partitions begin and end. */
+function isBackwards({ from, to }: OffsetRange): boolean {
+  if (from.kind === 'absolute' && to?.kind === 'absolute') return to.offset < from.offset
+  if (from.kind === 'time' && to?.kind === 'time') return to.timestampMs < from.timestampMs
+  if (from.kind === 'afterStart' && to?.kind === 'afterStart') return to.count < from.count
+  return from.kind === 'beforeEnd' && to?.kind === 'beforeEnd' && to.count > from.count
 }
 
 /** The colon between two bounds; dates have colons of their own. */
@@ -62,7 +75,7 @@ function timeBound(part: string, nowMs: number, whole: string): OffsetBound {
   if (part === 'end') return { kind: 'end' }
   if (/^\d{10}$/.test(part)) return { kind: 'time', timestampMs: Number(part) * 1000 }
   if (/^\d{11,}$/.test(part)) return { kind: 'time', timestampMs: Number(part) }
-  if (/^-\d/.test(part)) return { kind: 'time', timestampMs: nowMs - parseDuration(part.slice(1), '--offset') }
+  if (/^-\d/.test(part)) return { kind: 'time', timestampMs: nowMs - durationOf(part.slice(1), '--offset') }
   const timestampMs = Date.parse(part)
   if (Number.isNaN(timestampMs))
     throw new TidemarkError(

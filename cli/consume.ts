@@ -14,6 +14,7 @@ interface ConsumeFlags {
   readonly format?: string
   readonly num?: string
   readonly exitAtEnd?: boolean
+  readonly follow?: boolean
 }
 
 type Bytes = Message<Buffer, Buffer>
@@ -26,12 +27,13 @@ export function addConsume(program: Command): void {
     .option('-p, --partitions <numbers>', 'only these partitions, separated by commas')
     .option('-f, --format <format>', "such as '%t %p %o %k %v\\n'; also %T time, %h headers")
     .option('-n, --num <count>', 'stop after so many records')
-    .option('-e, --exit-at-end', 'stop at the end as it is now', false)
+    .option('-e, --exit-at-end', 'stop at the end as it is now')
     .option('--follow', 'go on as new records come (the default without -e)')
     .action((topics: readonly string[], flags: ConsumeFlags, command: Command) => consume(topics, flags, command.optsWithGlobals()))
 }
 
 function consume(topics: readonly string[], flags: ConsumeFlags, options: GlobalOptions): Promise<void> {
+  if (flags.exitAtEnd && flags.follow) throw new TidemarkError('USAGE', 'either --exit-at-end or --follow')
   const range = parseOffsetRange(flags.offset ?? (flags.exitAtEnd ? 'start' : 'end'), Date.now())
   const partitions = flags.partitions?.split(',').map((text) => wholeNumber(text.trim(), '--partitions'))
   const most = flags.num === undefined ? Number.POSITIVE_INFINITY : wholeNumber(flags.num, '--num')

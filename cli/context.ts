@@ -1,23 +1,28 @@
 /** Which cluster a command talks to, and the client it talks through. */
 import type { Tidemark } from '../client/index.ts'
+import { durationOf } from './arguments.ts'
 import type { OutputFormat } from './output.ts'
 
 /** Options that every command has. */
 export interface GlobalOptions {
   readonly bootstrap: string
   readonly output: OutputFormat
-  readonly yes: boolean
-  readonly debug: boolean
+  readonly yes?: boolean
+  readonly debug?: boolean
   /** For one command, such as `30s`. */
   readonly timeout: string
 }
 
 export const BOOTSTRAP_DEFAULT = '127.0.0.1:9092'
 
+/** Nobody wants to look at a silent prompt for longer, only to learn that no node runs. */
+const CONNECT_MAX_MS = 5000
+
 /** Connects, runs `work`, and closes whatever happens. */
 export async function withClient<T>(options: GlobalOptions, work: (tm: Tidemark) => Promise<T>): Promise<T> {
+  const timeout = durationOf(options.timeout, '--timeout')
   const { connect } = await import('../client/index.ts')
-  const tm = await connect(options.bootstrap, { requestTimeout: options.timeout, connectTimeout: options.timeout })
+  const tm = await connect(options.bootstrap, { requestTimeout: timeout, connectTimeout: Math.min(timeout, CONNECT_MAX_MS) })
   try {
     return await work(tm)
   } finally {

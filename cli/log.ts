@@ -1,6 +1,7 @@
 /** `tidemark log …`: looks at files, without a node. */
 import type { Command } from 'commander'
 import { TidemarkError } from '../protocol/errors.ts'
+import { plural } from './arguments.ts'
 import type { GlobalOptions } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { note, printRows, type Row } from './output.ts'
@@ -18,13 +19,15 @@ export function addLog(program: Command): void {
 }
 
 async function dump(segment: string, options: GlobalOptions): Promise<void> {
-  const [{ dumpSegment }, { nodeFiles }, { compressionOfNumber }, { codecOf }] = await Promise.all([
+  const [{ dumpSegment }, { LOG_SUFFIX }, { nodeFiles }, { compressionOfNumber }, { codecOf }] = await Promise.all([
     import('../log/dump.ts'),
+    import('../log/file-names.ts'),
     import('../runtime/node-files.ts'),
     import('../protocol/compression.ts'),
     import('../protocol/batch-header.ts'),
   ])
   if ((await nodeFiles.stat(segment)) === undefined) throw missing(segment)
+  if (!segment.endsWith(LOG_SUFFIX)) throw new TidemarkError('USAGE', `${segment} is not a segment: the name of one ends in ${LOG_SUFFIX}`)
   const rows: Row[] = []
   for await (const item of dumpSegment(nodeFiles, segment)) {
     if (item.kind === 'damage') {
@@ -33,13 +36,13 @@ async function dump(segment: string, options: GlobalOptions): Promise<void> {
       const { header, position } = item
       rows.push({
         position,
-        'base offset': header.baseOffset,
-        'last offset': header.lastOffset,
+        baseOffset: header.baseOffset,
+        lastOffset: header.lastOffset,
         records: header.recordCount,
         bytes: header.sizeBytes,
         epoch: header.leaderEpoch,
         codec: compressionOfNumber(codecOf(header.attributes)),
-        'max timestamp': header.maxTimestamp,
+        maxTimestamp: header.maxTimestamp,
         producer: header.producerId,
         sequence: header.baseSequence,
         checksum: item.isChecksumRight ? 'right' : 'WRONG',
@@ -57,6 +60,8 @@ async function verify(directory: string, options: GlobalOptions): Promise<void> 
   ])
   if ((await nodeFiles.stat(directory)) === undefined) throw missing(directory)
   const isPartition = (await nodeFiles.stat(`${directory}/partition.json`)) !== undefined
+  if (!isPartition && (await nodeFiles.stat(`${directory}/topics`)) === undefined)
+    throw new TidemarkError('USAGE', `${directory} is neither a data directory nor a partition of one`)
   const partitions = isPartition
     ? [await verifyPartition(nodeFiles, directory)]
     : await Array.fromAsync(verifyDataDir(nodeFiles, directory))
@@ -68,7 +73,7 @@ async function verify(directory: string, options: GlobalOptions): Promise<void> 
   const damageCount = findings.filter(({ severity }) => severity === 'damage').length
   const batchCount = partitions.reduce((sum, partition) => sum + partition.batchCount, 0)
   note(
-    `${partitions.length} partitions, ${batchCount} batches: ${damageCount} damages, ${findings.length - damageCount} things the next start repairs`,
+    `${plural(partitions.length, 'partition')}, ${plural(batchCount, 'batch', 'batches')}: ${plural(damageCount, 'damage')}, ${plural(findings.length - damageCount, 'thing')} the next start repairs`,
   )
   if (damageCount > 0) process.exitCode = EXIT.failed
 }

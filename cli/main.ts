@@ -29,12 +29,13 @@ export function createProgram(): Command {
     )
     .addOption(new Option('--context <name>', 'the cluster of that name, see `tidemark context`').env('TIDEMARK_CONTEXT'))
     .addOption(new Option('-o, --output <format>', 'how to print data').choices(OUTPUT_FORMATS).default('table'))
-    .option('-y, --yes', 'do not ask', false)
+    .option('-y, --yes', 'do not ask')
     .option('--timeout <duration>', 'how long a request may take', '30s')
-    .option('--debug', 'show stacks of errors', false)
+    .option('--debug', 'show stacks of errors')
     .showSuggestionAfterError()
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text) })
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: (text, write) => write(sentence(usageOf(text))) })
   for (const add of [
     addDev,
     addServe,
@@ -54,7 +55,6 @@ export function createProgram(): Command {
     .command('version')
     .description('the version of tidemark')
     .action(() => console.log(VERSION))
-  inheritExit(program)
   return program
 }
 
@@ -70,23 +70,29 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-/** Every subcommand throws instead of ending the process, as the program does. */
-function inheritExit(command: Command): void {
-  for (const child of command.commands) {
-    child.exitOverride().showSuggestionAfterError()
-    inheritExit(child)
-  }
-}
-
 /** Prints a failure in one sentence; returns the exit code. */
 function tell(caught: unknown, withStack: boolean): number {
   if (caught instanceof CommanderError) return caught.exitCode === 0 ? EXIT.ok : EXIT.usage
   const error = TidemarkError.from(caught)
   if (withStack && caught instanceof Error) process.stderr.write(`${caught.stack}\n`)
   if (error.code === 'CANCELLED') return EXIT.interrupted
-  const help = error.code === 'USAGE' ? '`--help` shows what there is.' : ERRORS[error.code].help
-  process.stderr.write(`error: ${error.message.replace(/[.\s]+$/, '')} [${error.code}]. ${help}\n`)
+  process.stderr.write(sentence(error))
   return exitCodeOf(error.code)
+}
+
+function sentence({ code, message }: TidemarkError): string {
+  const help = code === 'USAGE' ? '`--help` shows what there is.' : ERRORS[code].help
+  return `error: ${message.replace(/[.\s]+$/, '')} [${code}]. ${help}\n`
+}
+
+/** What commander says of words it cannot make sense of: `error: unknown option '--x'`, on a second line `(Did you mean --y?)`. */
+function usageOf(text: string): TidemarkError {
+  const [problem = '', guess] = text
+    .replace(/^error: /, '')
+    .trim()
+    .split('\n')
+  const didYouMean = guess === undefined ? '' : `; ${guess.replace(/^\(Did/, 'did').replace(/\)$/, '')}`
+  return new TidemarkError('USAGE', `${problem}${didYouMean}`)
 }
 
 /** `tidemark consume … | head` is no failure. */

@@ -16,7 +16,7 @@ export interface NodeFlags {
   readonly insecure?: boolean
   readonly logLevel?: string
   readonly logFormat?: string
-  readonly set: readonly string[]
+  readonly set?: readonly string[]
 }
 
 export function addNodeOptions(command: Command): Command {
@@ -29,7 +29,7 @@ export function addNodeOptions(command: Command): Command {
     .option('--insecure', 'allow listening beyond this machine without authentication')
     .option('--log-level <level>', 'debug, info, warn, error or silent')
     .option('--log-format <format>', 'auto, json or pretty')
-    .option('--set <key=value>', 'any other setting; may be repeated', collect, [] as readonly string[])
+    .option('--set <key=value>', 'any other setting, see `tidemark config describe`; may be repeated', collect)
 }
 
 /** Loads and validates. `defaults` are the command's own, which flags, environment and file all override. */
@@ -57,7 +57,7 @@ function settingsOf(flags: NodeFlags): Record<string, string> {
     log_format: flags.logFormat,
   }
   const given = Object.entries(named).filter((entry): entry is [string, string] => entry[1] !== undefined)
-  return { ...Object.fromEntries(flags.set.map(pairOf)), ...Object.fromEntries(given) }
+  return { ...Object.fromEntries((flags.set ?? []).map(pairOf)), ...Object.fromEntries(given) }
 }
 
 async function readYaml(path: string): Promise<unknown> {

@@ -18,7 +18,7 @@ function offsets(topic: string, options: GlobalOptions): Promise<void> {
         partition,
         earliest,
         latest: logEnd,
-        'high watermark': highWatermark,
+        highWatermark,
         records: highWatermark - earliest,
         bytes: sizeBytes,
         segments: segmentCount,

@@ -5,6 +5,7 @@ export type OutputFormat = 'table' | 'json' | 'jsonl' | 'yaml'
 
 export const OUTPUT_FORMATS: readonly OutputFormat[] = ['table', 'json', 'jsonl', 'yaml']
 
+/** Fields in camelCase; a table shows their names as words. */
 export type Row = Readonly<Record<string, unknown>>
 
 /** Prints rows in the wanted format. Columns are all the fields any row has. */
@@ -19,23 +20,28 @@ export async function printRows(rows: readonly Row[], format: OutputFormat): Pro
     case 'jsonl':
       await write(rows.map((row) => `${JSON.stringify(row, jsonValue)}\n`).join(''))
       return
-    case 'yaml': {
-      const { stringify } = await import('yaml')
-      await write(stringify(JSON.parse(JSON.stringify(rows, jsonValue))))
+    case 'yaml':
+      await write(await yamlOf(rows))
       return
-    }
   }
 }
 
-/** Prints one thing: a row of its fields in a table, an object elsewhere. */
+/** Prints one thing: a line for each of its fields in a table, an object elsewhere. */
 export async function printOne(one: Row, format: OutputFormat): Promise<void> {
-  if (format === 'json') await write(`${JSON.stringify(one, jsonValue, 2)}\n`)
-  else if (format === 'table')
-    await printRows(
-      Object.entries(one).map(([name, value]) => ({ name, value })),
-      format,
-    )
-  else await printRows([one], format)
+  switch (format) {
+    case 'table':
+      await write(aligned(Object.entries(one).map(([name, value]) => [words(name), cell(value)])))
+      return
+    case 'json':
+      await write(`${JSON.stringify(one, jsonValue, 2)}\n`)
+      return
+    case 'jsonl':
+      await printRows([one], format)
+      return
+    case 'yaml':
+      await write(await yamlOf(one))
+      return
+  }
 }
 
 /** Writes to standard output and waits while it is full. */
@@ -57,21 +63,30 @@ function jsonValue(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? Number(value) : value
 }
 
+async function yamlOf(value: unknown): Promise<string> {
+  const { stringify } = await import('yaml')
+  return stringify(JSON.parse(JSON.stringify(value, jsonValue)))
+}
+
+/** Lines around the cells, unless the terminal is too narrow for them. */
 async function prettyTable(rows: readonly Row[]): Promise<string> {
   if (rows.length === 0) return 'none\n'
+  const [head = [], ...lines] = cellsOf(rows)
+  const width = widthsOf([head, ...lines]).reduce((sum, most) => sum + most + 3, 1)
+  if (width > process.stdout.columns) return plainTable(rows)
   const { default: Table } = await import('cli-table3')
-  const columns = columnsOf(rows)
-  const table = new Table({ head: [...columns], style: { head: ['cyan'], compact: true } })
-  for (const row of rows) table.push(columns.map((column) => cell(row[column])))
+  const table = new Table({ head: [...head], style: { head: ['cyan'], compact: true } })
+  for (const line of lines) table.push([...line])
   return `${table.toString()}\n`
 }
 
 /** Columns aligned by spaces, a header first. */
 export function plainTable(rows: readonly Row[]): string {
-  if (rows.length === 0) return ''
-  const columns = columnsOf(rows)
-  const lines = [columns, ...rows.map((row) => columns.map((column) => cell(row[column])))]
-  const widths = columns.map((_, at) => lines.reduce((most, line) => Math.max(most, (line[at] ?? '').length), 0))
+  return rows.length === 0 ? '' : aligned(cellsOf(rows))
+}
+
+function aligned(lines: readonly (readonly string[])[]): string {
+  const widths = widthsOf(lines)
   return lines
     .map(
       (line) =>
@@ -83,11 +98,23 @@ export function plainTable(rows: readonly Row[]): string {
     .join('')
 }
 
-function columnsOf(rows: readonly Row[]): readonly string[] {
-  return [...new Set(rows.flatMap((row) => Object.keys(row)))]
+/** The names of all the fields any row has, then a line for each row. */
+function cellsOf(rows: readonly Row[]): readonly (readonly string[])[] {
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))]
+  return [columns.map(words), ...rows.map((row) => columns.map((column) => cell(row[column])))]
+}
+
+function widthsOf(lines: readonly (readonly string[])[]): readonly number[] {
+  return (lines[0] ?? []).map((_, at) => lines.reduce((most, line) => Math.max(most, (line[at] ?? '').length), 0))
+}
+
+/** `highWatermark` → `high watermark`. */
+function words(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
 }
 
 function cell(value: unknown): string {
   if (value === undefined || value === null) return '-'
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
   return typeof value === 'string' ? value : JSON.stringify(value, jsonValue)
 }

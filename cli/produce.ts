@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { type Command, Option } from 'commander'
 import type { Acks, CompressionName, OutgoingRecord, Producer } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { ACKS, collect, COMPRESSIONS, pairOf, wholeNumber } from './arguments.ts'
+import { ACKS, collect, COMPRESSIONS, pairOf, plural, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
 import { splitLines } from './lines.ts'
 import { note } from './output.ts'
@@ -11,7 +11,7 @@ import { note } from './output.ts'
 interface ProduceFlags {
   readonly key?: string
   readonly keySeparator?: string
-  readonly header: readonly string[]
+  readonly header?: readonly string[]
   readonly file?: string
   readonly partition?: string
   readonly rate?: string
@@ -26,7 +26,7 @@ export function addProduce(program: Command): void {
     .description('send lines of standard input, or of a file, as records')
     .option('-k, --key <key>', 'the key of every record')
     .option('--key-separator <text>', 'what stands between key and value in a line')
-    .option('-H, --header <name=value>', 'a header of every record; may be repeated', collect, [] as readonly string[])
+    .option('-H, --header <name=value>', 'a header of every record; may be repeated', collect)
     .option('-f, --file <path>', 'read this file instead of standard input')
     .option('-p, --partition <number>', 'the partition of every record, whatever its key')
     .option('--rate <count>', 'at most so many records a second')
@@ -48,13 +48,13 @@ function produce(topic: string, flags: ProduceFlags, options: GlobalOptions): Pr
     await producer.ready({ topic, signal })
     for await (const lines of splitLines(readInput(flags.file, signal))) {
       for (const line of lines) {
-        await offer(producer, topic, toRecord(line), signal)
+        await offer(producer, topic, toRecord(line, count + 1), signal)
         await pace(++count)
       }
     }
     await producer.flush({ signal })
     const seconds = (performance.now() - startedMs) / 1000
-    if (!flags.quiet) note(`${count} ${count === 1 ? 'record' : 'records'} sent to ${topic} in ${seconds.toFixed(2)} s`)
+    if (!flags.quiet) note(`${plural(count, 'record')} sent to ${topic} in ${seconds.toFixed(2)} s`)
   })
 }
 
@@ -84,26 +84,25 @@ async function* readInput(file: string | undefined, signal: AbortSignal): AsyncG
   }
 }
 
-/** How a line becomes a record. */
+/** How a line, the n-th, becomes a record. */
 export function recordMaker(
   flags: Pick<ProduceFlags, 'key' | 'keySeparator' | 'header' | 'partition'>,
-): (line: Buffer) => OutgoingRecord<Buffer, Buffer> {
+): (line: Buffer, number: number) => OutgoingRecord<Buffer, Buffer> {
   if (flags.key !== undefined && flags.keySeparator !== undefined) throw new TidemarkError('USAGE', 'either --key or --key-separator')
   if (flags.keySeparator === '') throw new TidemarkError('USAGE', '--key-separator is empty')
-  const headers = Object.fromEntries(flags.header.map(pairOf))
   const common = {
-    ...(flags.header.length > 0 && { headers }),
+    ...(flags.header !== undefined && { headers: Object.fromEntries(flags.header.map(pairOf)) }),
     ...(flags.partition !== undefined && { partition: wholeNumber(flags.partition, '--partition') }),
     ...(flags.key !== undefined && { key: Buffer.from(flags.key) }),
   }
   if (flags.keySeparator === undefined) return (value) => ({ ...common, value })
   const separator = Buffer.from(flags.keySeparator)
-  return (line) => {
+  return (line, number) => {
     const at = line.indexOf(separator)
     if (at < 0)
       throw new TidemarkError(
         'USAGE',
-        `a line has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.toString('utf8', 0, 80))}`,
+        `line ${number} has no ${JSON.stringify(flags.keySeparator)}: ${JSON.stringify(line.toString('utf8', 0, 80))}`,
       )
     return { ...common, key: line.subarray(0, at), value: line.subarray(at + separator.length) }
   }

@@ -3,13 +3,18 @@ import type { Command } from 'commander'
 import { TidemarkError } from '../protocol/errors.ts'
 import { collect, pairOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, withClient } from './context.ts'
-import { note, printRows, type Row } from './output.ts'
+import { note, printOne, printRows, type Row } from './output.ts'
 import { confirm } from './prompt.ts'
+
+interface AlterFlags {
+  readonly config?: readonly string[]
+  readonly reset?: readonly string[]
+}
 
 interface CreateFlags {
   readonly partitions?: string
   readonly replicas?: string
-  readonly config: readonly string[]
+  readonly config?: readonly string[]
   readonly dryRun?: boolean
 }
 
@@ -21,7 +26,7 @@ export function addTopic(program: Command): void {
     .description('create a topic')
     .option('-p, --partitions <count>', 'partitions')
     .option('-r, --replicas <count>', 'replicas of each partition')
-    .option('-c, --config <key=value>', 'a setting; may be repeated', collect, [] as readonly string[])
+    .option('-c, --config <key=value>', 'a setting, see `tidemark config describe`; may be repeated', collect)
     .option('--dry-run', 'check everything, create nothing')
     .action((name: string, flags: CreateFlags, command: Command) => create(name, flags, command.optsWithGlobals()))
 
@@ -38,11 +43,9 @@ export function addTopic(program: Command): void {
   topic
     .command('alter <name>')
     .description('change settings of a topic')
-    .option('-c, --config <key=value>', 'a setting to change; may be repeated', collect, [] as readonly string[])
-    .option('--reset <key>', 'a setting that goes back to its default; may be repeated', collect, [] as readonly string[])
-    .action((name: string, flags: { config: readonly string[]; reset: readonly string[] }, command: Command) =>
-      alter(name, flags, command.optsWithGlobals()),
-    )
+    .option('-c, --config <key=value>', 'a setting to change; may be repeated', collect)
+    .option('--reset <key>', 'a setting that goes back to its default; may be repeated', collect)
+    .action((name: string, flags: AlterFlags, command: Command) => alter(name, flags, command.optsWithGlobals()))
 
   topic
     .command('grow <name>')
@@ -61,10 +64,11 @@ function create(name: string, flags: CreateFlags, options: GlobalOptions): Promi
     const made = await admin.createTopic(name, {
       ...(flags.partitions !== undefined && { partitions: wholeNumber(flags.partitions, '--partitions') }),
       ...(flags.replicas !== undefined && { replicas: wholeNumber(flags.replicas, '--replicas') }),
-      configs: Object.fromEntries(flags.config.map(pairOf)),
+      configs: Object.fromEntries((flags.config ?? []).map(pairOf)),
       validateOnly: flags.dryRun ?? false,
     })
-    await printRows([{ topic: name, partitions: made.partitions, replicas: made.replicas, id: made.topicId }], options.output)
+    const { partitions, replicas, topicId } = made
+    await printRows([{ topic: name, partitions, replicas, ...(!flags.dryRun && { id: topicId }) }], options.output)
     if (flags.dryRun) note('nothing was created (--dry-run)')
   })
 }
@@ -88,7 +92,8 @@ function describe(name: string, options: GlobalOptions): Promise<void> {
   return withClient(options, async ({ admin }) => {
     const topic = await admin.describeTopic(name)
     if (options.output !== 'table') {
-      await printRows([{ ...topic }], options.output)
+      const { name: topicName, ...rest } = topic
+      await printOne({ topic: topicName, ...rest }, options.output)
       return
     }
     const { topicId, partitioner, replicas, configs } = topic
@@ -109,14 +114,10 @@ function describe(name: string, options: GlobalOptions): Promise<void> {
   })
 }
 
-function alter(
-  name: string,
-  flags: { readonly config: readonly string[]; readonly reset: readonly string[] },
-  options: GlobalOptions,
-): Promise<void> {
-  if (flags.config.length + flags.reset.length === 0) throw new TidemarkError('USAGE', 'say what to change with --config or --reset')
+function alter(name: string, { config = [], reset = [] }: AlterFlags, options: GlobalOptions): Promise<void> {
+  if (config.length + reset.length === 0) throw new TidemarkError('USAGE', 'say what to change with --config or --reset')
   return withClient(options, async ({ admin }) => {
-    await admin.alterConfigs(name, { set: Object.fromEntries(flags.config.map(pairOf)), reset: flags.reset })
+    await admin.alterConfigs(name, { set: Object.fromEntries(config.map(pairOf)), reset })
     const entries = await admin.describeConfigs(name)
     await printRows(
       entries.filter((entry) => entry.source === 'topic').map(({ key, value, defaultValue }) => ({ key, value, default: defaultValue })),

@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { environmentName } from '../broker/config.ts'
 import { NODE_SETTINGS } from '../broker/node-settings.ts'
+import { type AllowedType, allowedValues } from '../protocol/allowed-values.ts'
 import { ERRORS } from '../protocol/errors.ts'
 import { TOPIC_SETTINGS } from '../protocol/topic-config.ts'
-import { formatDuration, formatSize } from '../protocol/units.ts'
 
 const docs = join(dirname(dirname(fileURLToPath(import.meta.url))), 'docs')
 const pages: Readonly<Record<string, string>> = { 'errors.md': errorsPage(), 'configuration.md': configurationPage() }
@@ -82,29 +82,9 @@ function configurationPage(): string {
   ].join('\n')
 }
 
-type AnyType = {
-  readonly kind: string
-  readonly min?: number
-  readonly max?: number
-  readonly values?: readonly string[]
-  readonly unlimited?: boolean
-}
-
-function range(type: AnyType): string {
-  const { kind, min = 0, max = 0 } = type
-  const unlimited = type.unlimited ? ', `unlimited`' : ''
-  switch (kind) {
-    case 'choice':
-      return (type.values ?? []).map((value) => `\`${value}\``).join(', ')
-    case 'integer':
-      return `${min} to ${max}`
-    case 'size':
-      return `${formatSize(min)} to ${formatSize(max)}${unlimited}`
-    case 'duration':
-      return `${formatDuration(min)} to ${formatDuration(max)}${unlimited}`
-    default:
-      return kind
-  }
+function range(type: AllowedType): string {
+  const { range: bounds, words } = allowedValues(type)
+  return [...(bounds === undefined ? [] : [bounds]), ...words.map((word) => `\`${word}\``)].join(', ')
 }
 
 function capital(text: string): string {

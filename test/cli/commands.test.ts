@@ -15,9 +15,10 @@ describe('topic', () => {
       { key: 'retention.bytes' },
     ])
     expect(await cli(['topic', 'grow', 'life', '-p', '3'])).toMatchObject({ code: 0, stdout: '', stderr: 'life has 3 partitions\n' })
-    expect(await json('topic', 'describe', 'life')).toMatchObject([
-      { name: 'life', partitions: [{ partition: 0 }, { partition: 1 }, { partition: 2 }] },
-    ])
+    expect(await json('topic', 'describe', 'life')).toMatchObject({
+      topic: 'life',
+      partitions: [{ partition: 0 }, { partition: 1 }, { partition: 2 }],
+    })
     expect((await cli(['topic', 'list'])).stdout).toMatch(/^topic +partitions +replicas +configs\n(.*\n)*life +3 +1 +retention\.bytes=/)
     expect(await cli(['topic', 'delete', 'life', '--yes'])).toMatchObject({ code: 0, stderr: 'life deleted\n' })
     expect(await cli(['topic', 'describe', 'life'])).toMatchObject({
@@ -28,7 +29,7 @@ describe('topic', () => {
   })
 
   it('creates nothing with --dry-run, and nothing that is not allowed', async () => {
-    await cli(['topic', 'create', 'dry', '--dry-run'])
+    expect(await json('topic', 'create', 'dry', '--dry-run')).toEqual([{ topic: 'dry', partitions: 1, replicas: 1 }])
     expect(await cli(['topic', 'describe', 'dry'])).toMatchObject({ code: 3 })
     expect(await cli(['topic', 'create', 'bad name'])).toMatchObject({ code: 2, stderr: expect.stringMatching(/\[INVALID_TOPIC_NAME\]/) })
     expect(await cli(['topic', 'create', 'x', '-c', 'retention.mss=1'])).toMatchObject({
@@ -44,7 +45,7 @@ describe('looking', () => {
     await cli(['produce', topic, '-p', '1'], 'a\nb\n')
     expect(await json('offsets', topic)).toMatchObject([
       { partition: 0, earliest: 0, latest: 0, records: 0 },
-      { partition: 1, earliest: 0, latest: 2, 'high watermark': 2, records: 2 },
+      { partition: 1, earliest: 0, latest: 2, highWatermark: 2, records: 2 },
     ])
   })
 
@@ -71,6 +72,14 @@ describe('bench', () => {
     const row = (await json('bench', kind, ...few, '--topic', `bench-${kind}`)) as { records: number }
     expect(row.records).toBe(kind === 'e2e' ? 150 : 2000)
     expect(await cli(['topic', 'describe', `bench-${kind}`])).toMatchObject({ code: 3 })
+  })
+
+  it('consume reads what a topic holds that is to be kept, and fills one that is not there', async () => {
+    const topic = await createTopic('bench-kept')
+    await cli(['produce', topic], 'a\nb\n')
+    expect(await json('bench', 'consume', '--keep', '--topic', topic)).toMatchObject({ records: 2 })
+    expect(await json('bench', 'consume', '--keep', '--topic', 'bench-new', '--records', '500')).toMatchObject({ records: 500 })
+    expect(await json('bench', 'consume', '--keep', '--topic', 'bench-new', '--records', '7')).toMatchObject({ records: 500 })
   })
 })
 

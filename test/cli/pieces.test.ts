@@ -9,11 +9,11 @@ const usage = (message: RegExp) => expect.objectContaining({ code: 'USAGE', mess
 const bytes = (text: string) => Buffer.from(text)
 
 describe('how a line becomes a record', () => {
-  const plain = { header: [] }
+  const plain = {}
 
   it('as its value, with the key, headers and partition of the flags', () => {
-    expect(recordMaker(plain)(bytes('a:b'))).toEqual({ value: bytes('a:b') })
-    expect(recordMaker({ key: 'k', header: ['a=1', 'b=x=y'], partition: '2' })(bytes('v'))).toEqual({
+    expect(recordMaker(plain)(bytes('a:b'), 1)).toEqual({ value: bytes('a:b') })
+    expect(recordMaker({ key: 'k', header: ['a=1', 'b=x=y'], partition: '2' })(bytes('v'), 1)).toEqual({
       key: bytes('k'),
       value: bytes('v'),
       headers: { a: '1', b: 'x=y' },
@@ -28,12 +28,12 @@ describe('how a line becomes a record', () => {
     ['=>', 'k=>v', 'k', 'v'],
     ['→', 'ä→ö', 'ä', 'ö'],
   ])('cut at the first %j: %j', (keySeparator, line, key, value) => {
-    expect(recordMaker({ ...plain, keySeparator })(bytes(line))).toEqual({ key: bytes(key), value: bytes(value) })
+    expect(recordMaker({ ...plain, keySeparator })(bytes(line), 1)).toEqual({ key: bytes(key), value: bytes(value) })
   })
 
-  it('refuses a line without the separator, showing its beginning only', () => {
+  it('refuses a line without the separator, saying which and showing its beginning only', () => {
     const line = bytes('x'.repeat(500))
-    expect(() => recordMaker({ ...plain, keySeparator: ':' })(line)).toThrow(usage(/^a line has no ":": "x{80}"$/))
+    expect(() => recordMaker({ ...plain, keySeparator: ':' })(line, 7)).toThrow(usage(/^line 7 has no ":": "x{80}"$/))
   })
 
   it.each([
@@ -63,14 +63,14 @@ describe('arguments', () => {
 describe('a plain table', () => {
   it('is aligned, with a header, and without spaces at the ends', () => {
     const rows = [
-      { topic: 'a', count: 10n, note: '' },
-      { topic: 'longer', count: 5, note: 'x' },
+      { topic: 'a', logEnd: 10n, note: '' },
+      { topic: 'longer', logEnd: 5, note: 'x' },
     ]
-    expect(plainTable(rows)).toBe('topic   count  note\na       10\nlonger  5      x\n')
+    expect(plainTable(rows)).toBe('topic   log end  note\na       10\nlonger  5        x\n')
   })
 
   it('has the columns of all rows, and a dash for what a row lacks', () => {
-    expect(plainTable([{ a: 1 }, { b: [1, 2] }])).toBe('a  b\n1  -\n-  [1,2]\n')
+    expect(plainTable([{ a: true }, { b: [1, 2] }])).toBe('a    b\nyes  -\n-    [1,2]\n')
   })
 
   it('of nothing is nothing', () => {

@@ -16,9 +16,9 @@ const cli = (...args: string[]) => runCli(args, { env: nobody, cwd: directory })
 
 describe('wrong usage ends with 2, a sentence on standard error and nothing on standard output', () => {
   it.each([
-    [['topc', 'list'], /unknown command 'topc'\n\(Did you mean topic\?\)/],
-    [['topic', 'lits'], /unknown command 'lits'\n\(Did you mean list\?\)/],
-    [['produce', 'a', '--compresion', 'zstd'], /unknown option '--compresion'\n\(Did you mean --compression\?\)/],
+    [['topc', 'list'], /^error: unknown command 'topc'; did you mean topic\? \[USAGE\]\. `--help` shows what there is\.\n$/],
+    [['topic', 'lits'], /unknown command 'lits'; did you mean list\?/],
+    [['produce', 'a', '--compresion', 'zstd'], /unknown option '--compresion'; did you mean --compression\?/],
     [['produce', 'a', '--compression', 'brotli'], /Allowed choices are none, gzip, zstd, lz4, snappy/],
     [['produce', 'a', '--acks', 'some'], /Allowed choices are all, leader, none/],
     [['produce'], /missing required argument 'topic'/],
@@ -29,11 +29,16 @@ describe('wrong usage ends with 2, a sentence on standard error and nothing on s
     [['topic', 'alter', 'a'], /say what to change/],
     [['topic', 'delete', 'a'], /say --yes when nobody can be asked/],
     [['completion', 'tcsh'], /unknown shell "tcsh", there is bash, zsh, fish/],
-    [['topic', 'list', '--timeout', 'soon'], /"soon", expected a duration/],
+    [['topic', 'list', '--timeout', 'soon'], /--timeout is "soon", expected a duration.*\[USAGE\]/],
+    [['consume', 'a', '-e', '--follow'], /either --exit-at-end or --follow/],
+    [['bench', 'produce', '--rate', '5'], /unknown option '--rate'/],
+    [['bench', 'e2e', '--records', '5'], /unknown option '--records'/],
     [['config', 'print', '--set', 'limits.fetch_byte=1'], /did you mean limits\.fetch_bytes\?/],
     [['config', 'print', '--config', 'missing.yaml'], /missing\.yaml cannot be read.*\[INVALID_CONFIG\]/],
     [['log', 'dump', 'missing.log'], /there is no missing\.log \[USAGE\]/],
+    [['log', 'dump', '.'], /\. is not a segment/],
     [['log', 'verify', 'missing'], /there is no missing \[USAGE\]/],
+    [['log', 'verify', '.'], /\. is neither a data directory nor a partition of one/],
     [['dev', '--port', '1', '--listen', '2'], /either --port or --listen/],
     [[], /^Usage: tidemark/],
     [['topic'], /^Usage: tidemark topic/],
@@ -93,6 +98,15 @@ describe('without a node', () => {
     )
   })
 
+  it('helps with the options of a command, and with those of every command', async () => {
+    const { code, stdout } = await cli('topic', 'create', '--help')
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(/--partitions(.*\n)+Global Options:\n(.*\n)+ +-o, --output/),
+    })
+    expect(stdout).not.toMatch(/default: (\[\]|false)/)
+  })
+
   it('says in one line what is wrong with a file of settings', async () => {
     writeFileSync(join(directory, 'broken.yaml'), 'listen: [1\n')
     expect(await cli('config', 'print', '--config', 'broken.yaml')).toEqual({
@@ -106,7 +120,9 @@ describe('without a node', () => {
     const [table, json, jsonl, yaml] = await Promise.all(
       ['table', 'json', 'jsonl', 'yaml'].map(async (format) => (await cli('config', 'describe', '-o', format)).stdout),
     )
-    const rows = JSON.parse(json ?? '') as { key: string }[]
+    const rows = JSON.parse(json ?? '') as { key: string; allowed: string }[]
+    expect(rows.find(({ key }) => key === 'durability')?.allowed).toBe('fsync, replicated, none')
+    expect(rows.find(({ key }) => key === 'retention.ms')?.allowed).toMatch(/^\d+\w+ to \d+\w+, unlimited$/)
     expect(
       (jsonl ?? '')
         .trim()

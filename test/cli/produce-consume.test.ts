@@ -82,7 +82,7 @@ describe('produce and consume', () => {
     const topic = await createTopic('half')
     expect(await cli(['produce', topic, '--key-separator', ':'], 'a:1\nb\n')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/a line has no ":": "b"/),
+      stderr: expect.stringMatching(/line 2 has no ":": "b"/),
     })
     expect((await cli(['consume', topic, '-e'])).stdout).toBe('1\n')
   })
