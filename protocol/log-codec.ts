@@ -22,6 +22,7 @@ import {
   LogService,
   ProduceResponse,
 } from './gen/tidemark/v1/log.ts'
+import { FIELDS_MAX } from './request-bounds.ts'
 import { scatter } from './scatter-message.ts'
 
 export interface PartitionProduceMessage {
@@ -61,9 +62,6 @@ export type FetchRequestMessage = FetchRequest
 const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
 const NO_BYTES: Buffer = Buffer.alloc(0)
-
-/** Two bytes of a message may stand for a partition; a message of millions of them would be mostly objects. */
-const PARTITIONS_MAX = 100_000
 
 export function encodeProduceRequest(message: ProduceRequestMessage): Buffer {
   const pieces: Uint8Array[] = []
@@ -192,7 +190,7 @@ function slice(reader: BinaryReader, bytes: Buffer): Buffer {
 }
 
 function pushBounded<T>(list: T[], item: T): void {
-  if (list.length >= PARTITIONS_MAX) throw new RangeError(`more than ${PARTITIONS_MAX} partitions`)
+  if (list.length >= FIELDS_MAX) throw new RangeError(`more than ${FIELDS_MAX} partitions`)
   list.push(item)
 }
 

@@ -11,6 +11,8 @@ import { type Tidemark, TidemarkError } from '../../client/index.ts'
 import { createGrpcTransport } from '../../client/grpc-transport.ts'
 import { MemoryRaftStore } from '../../controller/memory-raft-store.ts'
 import { BatchBuilder } from '../../protocol/batch-builder.ts'
+import { decodeErrorDetail, ERROR_TRAILER } from '../../protocol/error-wire.ts'
+import { FetchRequest } from '../../protocol/gen/tidemark/v1/log.ts'
 import { encodeProduceRequest, type ProduceResponseMessage } from '../../protocol/log-codec.ts'
 import { nodeClock, nodeRuntime } from '../../runtime/node.ts'
 import { startTidemark, type TestTidemark } from '../../testing/index.ts'
@@ -46,6 +48,61 @@ async function readToEnd(socket: net.Socket): Promise<Buffer> {
   socket.on('data', (chunk: Buffer) => chunks.push(chunk))
   await once(socket, 'close')
   return Buffer.concat(chunks)
+}
+
+/** A call on a connection of its own, as bytes. */
+function openCall(call: string): http2.ClientHttp2Stream {
+  const session = http2.connect(`http://${node.address}`)
+  session.on('error', () => {})
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': `/tidemark.v1.${call}`,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+  })
+  stream.on('error', () => {})
+  stream.on('close', () => session.destroy())
+  return stream
+}
+
+function framed(message: Uint8Array): Buffer {
+  const head = Buffer.alloc(5)
+  head.writeUInt32BE(message.length, 1)
+  return Buffer.concat([head, message])
+}
+
+interface Refusal {
+  readonly status: number
+  readonly error: TidemarkError | undefined
+}
+
+async function refusalOf(call: string, message: Uint8Array): Promise<Refusal> {
+  const stream = openCall(call)
+  stream.end(framed(message))
+  return refusalFrom(stream)
+}
+
+/** The status that ends a call, wherever it stands, and the error in its trailer. */
+async function refusalFrom(stream: http2.ClientHttp2Stream): Promise<Refusal> {
+  const ended = Promise.withResolvers<http2.IncomingHttpHeaders>()
+  const look = (headers: http2.IncomingHttpHeaders): void => {
+    if (headers['grpc-status'] !== undefined) ended.resolve(headers)
+  }
+  stream.on('response', look)
+  stream.on('trailers', look)
+  stream.on('close', () => ended.reject(new Error('the call ended without a status')))
+  stream.resume()
+  const headers = await ended.promise.finally(() => stream.close())
+  const detail = headers[ERROR_TRAILER]
+  return {
+    status: Number(headers['grpc-status']),
+    error: typeof detail === 'string' ? decodeErrorDetail(Buffer.from(detail, 'base64')) : undefined,
+  }
+}
+
+async function parkedCount(): Promise<number> {
+  const text = await (await fetch(`http://${node.address}/metrics`)).text()
+  return Number(/^tidemark_fetch_parked (\d+)$/m.exec(text)?.[1])
 }
 
 function aBatch(): Buffer {
@@ -99,35 +156,50 @@ describe('bytes on the port that are no protocol', () => {
 
 describe('messages that claim more than they are', () => {
   it('a gRPC message that claims 2 GiB is refused before it is buffered', async () => {
-    const session = http2.connect(`http://${node.address}`)
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/tidemark.v1.Log/Produce',
-      'content-type': 'application/grpc',
-      te: 'trailers',
-    })
+    const stream = openCall('Log/Produce')
     const rssBefore = process.memoryUsage().rss
     stream.write(Buffer.concat([Buffer.from([0, 0x7f, 0xff, 0xff, 0xff]), Buffer.alloc(1000)]))
-    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
-    expect(headers['grpc-status']).toBe('8')
+    expect(await refusalFrom(stream)).toMatchObject({ status: 8 })
     expect(process.memoryUsage().rss - rssBefore).toBeLessThan(64 * 1024 * 1024)
-    session.destroy()
     await expectNodeWorks()
   })
 
-  it('a field inside a request that claims 2 GiB fails that call', async () => {
-    const session = http2.connect(`http://${node.address}`)
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/tidemark.v1.Log/Produce',
-      'content-type': 'application/grpc',
-      te: 'trailers',
+  it.each([
+    ['Log/Produce', '22ffffffff07'],
+    ['Log/ProduceStream', '22ffffffff07'],
+    ['Log/Fetch', '2affffffff07'],
+    ['Log/FetchStream', '2affffffff07'],
+    ['Cluster/CreateTopics', '0affffffff07'],
+    ['Controller/RegisterNode', '0affffffff07'],
+    ['Quorum/Send', '0affffffff07'],
+    ['Cluster/DescribeCluster', 'ffffffffffffffffffffff'],
+  ])('a field of %s that claims 2 GiB, or no field at all: INVALID_REQUEST', async (call, hex) => {
+    expect(await refusalOf(call, Buffer.from(hex, 'hex'))).toMatchObject({
+      status: 3,
+      error: { code: 'INVALID_REQUEST', message: expect.stringContaining(call) },
     })
-    const body = Buffer.from('22ffffffff07', 'hex')
-    stream.end(Buffer.concat([Buffer.from([0, 0, 0, 0, body.length]), body]))
-    const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders]
-    expect(headers['grpc-status']).toBe('13')
-    session.destroy()
+    await expectNodeWorks()
+  })
+
+  it('a request of very many very small partitions is refused before they are made', async () => {
+    const rssBefore = process.memoryUsage().rss
+    const partitions = Buffer.alloc(1_000_000 / 2, Buffer.from('2a00', 'hex'))
+    for (const call of ['Log/Fetch', 'Log/FetchStream', 'Cluster/DescribeTopics'])
+      expect(await refusalOf(call, partitions)).toMatchObject({ status: 8, error: { code: 'LIMIT_EXCEEDED' } })
+    expect(process.memoryUsage().rss - rssBefore).toBeLessThan(64 * 1024 * 1024)
+    await expectNodeWorks()
+  })
+
+  it('garbage behind a fetch that is parked ends the stream and frees what it held', async () => {
+    const fetchRequest = FetchRequest.encode(
+      FetchRequest.fromPartial({ correlationId: 1, maxWaitMs: 300_000, minBytes: 1, partitions: [{ topic: 't' }] }),
+    ).finish()
+    const stream = openCall('Log/FetchStream')
+    stream.write(framed(fetchRequest))
+    await expect.poll(parkedCount).toBe(1)
+    stream.write(framed(Buffer.from('2affffffff07', 'hex')))
+    expect(await refusalFrom(stream)).toMatchObject({ error: { code: 'INVALID_REQUEST' } })
+    await expect.poll(parkedCount).toBe(0)
     await expectNodeWorks()
   })
 })
@@ -192,10 +264,6 @@ describe('clients that vanish', () => {
   })
 
   it('while their fetch is parked: the parked fetch goes with them', async () => {
-    const metric = async (): Promise<number> => {
-      const text = await (await fetch(`http://${node.address}/metrics`)).text()
-      return Number(/^tidemark_fetch_parked (\d+)$/m.exec(text)?.[1])
-    }
     const transport = createGrpcTransport(nodeClock)
     const stream = transport.connection(node.address).openFetch({ message: () => {}, closed: () => {} })
     stream.send({
@@ -205,9 +273,9 @@ describe('clients that vanish', () => {
       maxBytes: 0,
       partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }],
     })
-    await expect.poll(metric).toBe(1)
+    await expect.poll(parkedCount).toBe(1)
     transport.close()
-    await expect.poll(metric).toBe(0)
+    await expect.poll(parkedCount).toBe(0)
   })
 })
 

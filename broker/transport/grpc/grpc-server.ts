@@ -5,6 +5,7 @@ import type http2 from 'node:http2'
 import type net from 'node:net'
 import * as grpc from '@grpc/grpc-js'
 import type { Limits } from '../../config.ts'
+import { refuseUndecodable } from './requests.ts'
 
 export interface GrpcServer {
   readonly server: grpc.Server
@@ -26,6 +27,7 @@ export function createGrpcServer(limits: Limits): GrpcServer {
     'grpc.max_connection_idle_ms': limits.idleTimeoutMs,
     // Channelz keeps a trace of every connection and call; nobody reads it here.
     'grpc.enable_channelz': 0,
+    interceptors: [refuseUndecodable],
   })
   widenStreamWindow(server, limits.flowControlWindowBytes)
   const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())

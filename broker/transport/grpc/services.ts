@@ -19,6 +19,7 @@ import { lateService } from './late-service.ts'
 import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
 import { createReplicaService } from './replica-service.ts'
+import { decodable } from './requests.ts'
 
 /** Where services are added: a server of grpc-js, or what stands for one. */
 export type ServiceHost = Pick<grpc.Server, 'addService'>
@@ -30,10 +31,10 @@ export function openGrpcServer(limits: Limits): GrpcServer {
 /** Serves the other nodes: from the start, because a quorum must come together before anything else can. */
 export function addNodeServices(server: ServiceHost, node: () => ControllerNode | undefined): void {
   server.addService(
-    QuorumService,
+    decodable(QuorumService),
     createQuorumService(() => node()?.log.receiver),
   )
-  server.addService(ControllerService, createControllerService(node))
+  server.addService(decodable(ControllerService), createControllerService(node))
 }
 
 /** Serves the broker, once there is one; until then calls are refused for the moment. */
@@ -41,7 +42,7 @@ export function addServices(server: ServiceHost, broker: () => Broker | undefine
   const add = (definition: grpc.ServiceDefinition, create: (broker: Broker) => grpc.UntypedServiceImplementation): void => {
     let made: grpc.UntypedServiceImplementation | undefined
     server.addService(
-      definition,
+      decodable(definition),
       lateService(definition, () => {
         const present = broker()
         if (made === undefined && present !== undefined) made = create(present)

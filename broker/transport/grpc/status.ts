@@ -5,7 +5,7 @@ import { encodeErrorDetail, ERROR_TRAILER } from '../../../protocol/error-wire.t
 import { ERRORS, TidemarkError } from '../../../protocol/errors.ts'
 
 /** What a failed call is answered with. */
-export function statusOf(error: unknown): Partial<grpc.StatusObject> {
+export function statusOf(error: unknown): grpc.StatusObject {
   const known = TidemarkError.from(error)
   const metadata = new grpc.Metadata()
   metadata.set(ERROR_TRAILER, encodeErrorDetail(known))
