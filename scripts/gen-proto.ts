@@ -1,6 +1,6 @@
 /** Writes protocol/gen/ from protocol/proto/. `--check` fails instead when the two differ. */
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, mkdirSync, cpSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -30,15 +30,28 @@ const TS_PROTO_OPTIONS = [
 ]
 
 try {
-  execFileSync(
-    join(root, 'node_modules/.bin/buf'),
-    ['generate', 'protocol/proto', '--template', JSON.stringify(template()), '--output', fresh],
-    { cwd: root, stdio: 'inherit' },
-  )
+  buf('generate', 'protocol/proto', '--template', JSON.stringify(template()), '--output', fresh)
+  writeDescriptors()
   if (process.argv.includes('--check')) compare()
   else replace()
 } finally {
   rmSync(fresh, { recursive: true, force: true })
+}
+
+function buf(...args: readonly string[]): void {
+  execFileSync(join(root, 'node_modules/.bin/buf'), args, { cwd: root, stdio: 'inherit' })
+}
+
+/** What server reflection tells, as text: code that is loaded like any other, wherever the package lies. */
+function writeDescriptors(): void {
+  const binary = join(fresh, 'descriptors.binpb')
+  buf('build', 'protocol/proto', '--as-file-descriptor-set', '--exclude-source-info', '-o', binary)
+  const text = readFileSync(binary).toString('base64')
+  rmSync(binary)
+  writeFileSync(
+    join(fresh, 'descriptors.ts'),
+    `/** Every file of protocol/proto/ as a google.protobuf.FileDescriptorSet, in base64. Made by scripts/gen-proto.ts. */\nexport const DESCRIPTORS: string =\n  '${text}'\n`,
+  )
 }
 
 function template(): object {

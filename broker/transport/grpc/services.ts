@@ -18,6 +18,7 @@ import { createControllerService } from './controller-service.ts'
 import { lateService } from './late-service.ts'
 import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
+import { addReflection } from './reflection-service.ts'
 import { createReplicaService } from './replica-service.ts'
 import { decodable } from './requests.ts'
 
@@ -55,4 +56,5 @@ export function addServices(server: ServiceHost, broker: () => Broker | undefine
   add(GroupsService, createGroupsService)
   add(ReplicaService, createReplicaService)
   add(HealthService, createHealthService)
+  addReflection(server)
 }
