@@ -14,7 +14,7 @@ const VERSIONS = ['v1', 'v1alpha']
 
 type BytesCall = grpc.ServerDuplexStream<Buffer, Buffer>
 
-export function addReflection(server: grpc.Server): void {
+export function addReflection(server: Pick<grpc.Server, 'addService'>): void {
   const bytes = (value: Buffer): Buffer => value
   const codec = { requestSerialize: bytes, requestDeserialize: bytes, responseSerialize: bytes, responseDeserialize: bytes }
   let loaded: Promise<Reflection> | undefined
