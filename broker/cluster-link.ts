@@ -19,6 +19,7 @@ import type { Runtime } from '../runtime/runtime.ts'
 import type { NodeConfig } from './config.ts'
 import { type ControllerNode, openControllerNode } from './controller-node.ts'
 import { Membership } from './membership.ts'
+import { isWildcard } from './setting-values.ts'
 
 const ASK_TIMEOUT_MS = 3000
 const RETRY_MS = 200
@@ -160,6 +161,7 @@ export class ClusterLink {
     this.#membership = membership
     void this.#joinQuorum(this.#ownAddress(node))
     await this.#orFailure(this.#whenNamed())
+    refuseUnreachable([...this.view.image.nodes.values()].filter((other) => other.nodeId !== nodeId))
     await this.#orFailure(this.#whenLed())
     await this.#orFailure(membership.register())
     void membership.failed.then((error) => this.#failed.resolve(error))
@@ -248,10 +250,11 @@ export class ClusterLink {
       const address = this.#config.join[attempt % this.#config.join.length] as PeerAddress
       try {
         const { response } = await channels.call(address, ControllerService.fetchMetadata, request, { timeoutMs: ASK_TIMEOUT_MS })
+        refuseUnreachable(response.voters)
         return response.voters
       } catch (error) {
         const known = TidemarkError.from(error)
-        if (known.code === 'INCONSISTENT_CLUSTER_ID') throw known
+        if (known.code === 'INCONSISTENT_CLUSTER_ID' || known.code === 'INVALID_CONFIG') throw known
         this.#runtime.log.info('cluster.unreached', { address: `${address.host}:${address.port}`, error: known.message })
         await new Promise<void>((resolve) => this.#runtime.timers.after(RETRY_MS, resolve))
       }
@@ -284,7 +287,9 @@ export class ClusterLink {
 
   /** What other nodes dial. */
   #ownAddress(listening: PeerAddress): PeerAddress {
-    const { host, port } = this.#config.advertise[0] ?? listening
+    const { advertise, voters, nodeId } = this.#config
+    const asVoter = isWildcard(listening.host) ? voters.find((voter) => voter.nodeId === nodeId) : undefined
+    const { host, port } = advertise[0] ?? asVoter ?? listening
     return { host, port }
   }
 
@@ -294,4 +299,14 @@ export class ClusterLink {
     )
     return this.#channels
   }
+}
+
+/** A node that was alone may have told only "every address of my machine", which was enough until somebody else came. */
+function refuseUnreachable(nodes: readonly (PeerAddress & { readonly nodeId: number })[]): void {
+  const node = nodes.find(({ host }) => isWildcard(host))
+  if (node !== undefined)
+    throw new TidemarkError(
+      'INVALID_CONFIG',
+      `node ${node.nodeId} of that cluster is known as ${formatAddress(node.host, node.port)}, where no other node reaches it: restart it with advertise`,
+    )
 }

@@ -5,11 +5,12 @@
  * A flag beats the environment, the environment beats the file, the file beats the default. What is loaded is validated once
  * and frozen.
  */
+import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { nearestName } from '../protocol/topic-config.ts'
 import type { GroupSettings } from './groups/settings.ts'
 import { NODE_SETTINGS } from './node-settings.ts'
-import { isLoopback, type ListenAddress, parseValue, type Role, type VoterAddress } from './setting-values.ts'
+import { isLoopback, isWildcard, type ListenAddress, parseValue, type Role, type VoterAddress } from './setting-values.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 export type LogFormat = 'auto' | 'json' | 'pretty'
@@ -128,7 +129,22 @@ export function loadNodeConfig(sources: ConfigSources): LoadedConfig {
   if (!isLoopback(host) && !config.insecure)
     throw new TidemarkError('INSECURE_LISTEN', `listening on ${host} lets anyone in who can reach it, and there is no authentication yet`)
   checkCluster(config)
+  checkReachable(config)
   return { config, entries }
+}
+
+/** What others are told must be something they can dial. */
+function checkReachable({ listen, advertise, voters, join, nodeId }: NodeConfig): void {
+  const wrong = advertise.find(({ host, port }) => isWildcard(host) || port === 0)
+  if (wrong !== undefined)
+    throw new TidemarkError('INVALID_CONFIG', `advertise has ${formatAddress(wrong.host, wrong.port)}, which nobody can dial`)
+  const isTold = advertise.length > 0 || voters.some((voter) => voter.nodeId === nodeId)
+  const hasOthers = voters.length > 0 || join.length > 0
+  if (isWildcard(listen.host) && hasOthers && !isTold)
+    throw new TidemarkError(
+      'INVALID_CONFIG',
+      `listening on ${formatAddress(listen.host, listen.port)} does not say where other nodes reach this one: set advertise`,
+    )
 }
 
 /** What settings mean together. */

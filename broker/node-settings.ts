@@ -13,7 +13,7 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
   advertise: {
     type: { kind: 'addresses' },
     defaultText: '',
-    text: 'Where the node is reached. The first is what other nodes dial; a client that came by the n-th of a node is told the n-th of every other, so that it finds all of them from where it is. Empty: the one listened on.',
+    text: 'Where the node is reached. The first is what other nodes dial; a client that came by the n-th of a node is told the n-th of every other, so that it finds all of them from where it is. Empty: the address listened on; where that is every address of the machine (0.0.0.0), other nodes dial the one of `voters`, and clients are told the one they dialled.',
   },
   data_dir: { type: { kind: 'string' }, defaultText: './tidemark-data', text: 'Where everything is stored. One process at a time.' },
   node_id: { type: integer(0, 2 ** 31 - 1), defaultText: '1', text: 'The number of this node, unique in the cluster.' },

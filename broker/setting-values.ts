@@ -113,6 +113,11 @@ function wrong(key: string, text: string, expected: string): TidemarkError {
   return new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected ${expected}`)
 }
 
+/** True for "every address of this machine": good to listen on, and nothing anyone could dial. */
+export function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || /^[0:]*:[0:]*$/.test(host)
+}
+
 /** True for addresses that only this machine reaches. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\./.test(host)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
+import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { wholeNumber } from './arguments.ts'
 import { BOOTSTRAP_DEFAULT } from './context.ts'
@@ -45,10 +46,12 @@ async function dev(flags: DevFlags): Promise<void> {
 }
 
 async function run(flags: NodeFlags, fate: string): Promise<void> {
-  const { runNode } = await import('./run-node.ts')
+  const [{ runNode }, { isWildcard }] = await Promise.all([import('./run-node.ts'), import('../broker/setting-values.ts')])
   const loaded = await loadFromFlags(flags, { log_level: 'warn' })
   await runNode(loaded, (node) => {
-    const address = node.host.includes(':') ? `[${node.host}]:${node.port}` : `${node.host}:${node.port}`
+    // Who listens everywhere is reached here, too.
+    const host = isWildcard(node.host) ? '127.0.0.1' : node.host
+    const address = formatAddress(host, node.port)
     process.stdout.write(welcome([address], `its data is in ${loaded.config.dataDir} and ${fate}`))
   })
 }

@@ -192,7 +192,8 @@ export class Controller {
 
   /** The quorum as its leader knows it, or, on another node, as that one does. */
   async describeQuorum(_request: DescribeQuorumRequest): Promise<DescribeQuorumResponse> {
-    return withRegistered(this.#log.describeQuorum(), this.image)
+    const quorum = this.#log.describeQuorum()
+    return { ...quorum, members: withRegistered(quorum.members, this.image) }
   }
 
   async alterQuorum(request: AlterQuorumRequest): Promise<AlterQuorumResponse> {

@@ -2,6 +2,7 @@
 import type { MetadataBatch } from '../protocol/gen/tidemark/v1/metadata.ts'
 import type { FetchMetadataRequest, FetchMetadataResponse } from '../protocol/gen/tidemark/v1/controller.ts'
 import type { MetadataView } from './metadata-view.ts'
+import { withRegistered } from './quorum-changes.ts'
 import type { RaftLog } from './raft-log.ts'
 
 /** Records in one answer; a batch that has more is sent alone. */
@@ -29,7 +30,7 @@ export async function fetchMetadata(
     controllerId: log.leadership.leaderId,
     snapshot,
     batches: isAhead ? [] : upTo(RECORDS_MAX, delivery.batchesFrom(snapshot?.version ?? fromOffset, RECORDS_MAX)),
-    voters: log.members.describe([...voters, ...learners]),
+    voters: withRegistered(log.members.describe([...voters, ...learners]), view.image),
   }
 }
 

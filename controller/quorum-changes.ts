@@ -40,12 +40,14 @@ export function describeQuorum({ status, members }: QuorumLog): DescribeQuorumRe
 }
 
 /** With the addresses at which nodes registered: newer than where they were when they were let in. */
-export function withRegistered(quorum: DescribeQuorumResponse, { nodes }: Pick<MetadataImage, 'nodes'>): DescribeQuorumResponse {
-  const members = quorum.members.map((member) => {
+export function withRegistered<Member extends VoterDescription>(
+  members: readonly Member[],
+  { nodes }: Pick<MetadataImage, 'nodes'>,
+): Member[] {
+  return members.map((member) => {
     const { host, port } = nodes.get(member.nodeId) ?? member
     return { ...member, host, port }
   })
-  return { ...quorum, members }
 }
 
 /** Rejects with `INVALID_REQUEST`, and with the retriable `BUSY` while a new member has yet to catch up. */

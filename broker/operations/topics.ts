@@ -18,6 +18,7 @@ import type {
 } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import { isInternalTopic } from '../../protocol/internal-topics.ts'
 import type { Broker } from '../broker.ts'
+import { isWildcard } from '../setting-values.ts'
 
 /** Longest time a question for newer metadata is parked. */
 const METADATA_WAIT_MAX_MS = 300_000
@@ -146,7 +147,7 @@ function describeTopic(topic: TopicMetadata): TopicDescription {
 export function nodeDescriber({ view, config }: Broker, authority: string): (node: NodeMetadata) => NodeDescription {
   const place = view.image.nodes.get(config.nodeId)?.alternatives.indexOf(authority) ?? -1
   return (node) => {
-    const alternative = place < 0 ? undefined : splitAddress(node.alternatives[place] ?? '')
+    const alternative = isWildcard(node.host) ? dialled(authority, node.port) : splitAddress(node.alternatives[place] ?? '')
     return {
       nodeId: node.nodeId,
       host: alternative?.host ?? node.host,
@@ -161,6 +162,11 @@ export function nodeDescriber({ view, config }: Broker, authority: string): (nod
       nodeEpoch: node.nodeEpoch,
     }
   }
+}
+
+/** A node that is alone and cannot say where it is: it is where the asker found it. */
+function dialled(authority: string, port: number): { readonly host: string; readonly port: number } | undefined {
+  return authority === '' ? undefined : (splitAddress(authority) ?? { host: authority, port })
 }
 
 function byName(a: TopicMetadata, b: TopicMetadata): number {

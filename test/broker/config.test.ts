@@ -115,6 +115,30 @@ describe('listening', () => {
   })
 })
 
+describe('what others are told', () => {
+  const listen = '0.0.0.0:9092'
+  const load = (flags: Readonly<Record<string, string>>) => loadNodeConfig({ flags: { listen, insecure: 'true', ...flags } })
+
+  it.each(['0.0.0.0:9092', '[::]:9092', '[0:0:0:0:0:0:0:0]:9092', 'example.com:0', 'example.com:9092,0.0.0.0:9092'])(
+    'must be something they can dial: %s is not',
+    (advertise) => {
+      expect(() => load({ advertise })).toThrow(invalid(/nobody can dial/))
+    },
+  )
+
+  it.each([{ join: '10.0.0.1:9092' }, { voters: '2@10.0.0.2:9092', roles: 'broker' }])(
+    'has to be said where there are other nodes: %j',
+    (flags) => {
+      expect(() => load(flags)).toThrow(invalid(/0\.0\.0\.0:9092 .* set advertise/))
+      expect(() => load({ ...flags, advertise: '10.0.0.9:9092' })).not.toThrow()
+    },
+  )
+
+  it.each([{}, { voters: '1@10.0.0.1:9092,2@10.0.0.2:9092' }])('need not be said where it is known, or nobody asks: %j', (flags) => {
+    expect(() => load(flags)).not.toThrow()
+  })
+})
+
 describe('the table', () => {
   it('has defaults that pass its own rules, and every setting reaches the config', () => {
     const { config, entries } = loadNodeConfig({})

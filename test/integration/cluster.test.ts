@@ -278,6 +278,51 @@ describe('a node that joins', () => {
   })
 })
 
+describe('a node that listens on every address of its machine', () => {
+  it('tells each client the address it dialled, and is no cluster for others until it has one to tell them', async () => {
+    const [first, second] = [await freePort(), await freePort()]
+    const alone = new TestNode(1, first, { listen: { host: '0.0.0.0', port: first } })
+    nodes.push(alone)
+    await alone.start()
+    for (const host of ['127.0.0.1', 'localhost']) {
+      const tm = await connect(`${host}:${first}`)
+      clients.push(tm)
+      expect((await tm.admin.describeCluster()).nodes).toMatchObject([{ host, port: first }])
+    }
+    const join = [{ host: '127.0.0.1', port: first }]
+    for (const roles of [['broker', 'controller'], ['broker']] as const) {
+      const stranger = new TestNode(2, second, { join, roles })
+      await expect(stranger.start()).rejects.toMatchObject({ code: 'INVALID_CONFIG', message: expect.stringMatching(/node 1 .*advertise/) })
+    }
+    await alone.stop()
+    const told = new TestNode(1, first, { listen: { host: '0.0.0.0', port: first }, advertise: [{ host: '127.0.0.1', port: first }] })
+    told.files = alone.files
+    told.quorum = alone.quorum
+    const other = new TestNode(2, second, { join })
+    nodes.push(told, other)
+    await told.start()
+    await other.start()
+    const tm = await client(other)
+    expect((await tm.admin.describeCluster()).nodes).toMatchObject([{ port: first }, { port: second }])
+  })
+
+  it('is reached at its address among the voters', async () => {
+    const made = await clusterOf(3)
+    const everywhere = made.map((node) => {
+      const listening = new TestNode(node.nodeId, node.port, {
+        voters: made.map(({ nodeId, port }) => ({ nodeId, host: '127.0.0.1', port })),
+        listen: { host: '0.0.0.0', port: node.port },
+      })
+      nodes.push(listening)
+      return listening
+    })
+    await startAll(everywhere)
+    const tm = await connect(`localhost:${everywhere[0]?.port}`)
+    clients.push(tm)
+    expect((await tm.admin.describeCluster()).nodes.map(({ host }) => host)).toEqual(['127.0.0.1', '127.0.0.1', '127.0.0.1'])
+  })
+})
+
 describe('nodes that are reached by two ways', () => {
   it('tell each client the addresses it can reach: those of the way it came', async () => {
     const made = await clusterOf(3)
