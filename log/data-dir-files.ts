@@ -12,6 +12,11 @@ export async function inGroups<T>(items: readonly T[], concurrency: number, work
   await Promise.all(Array.from({ length: Math.min(concurrency, items.length) }, worker))
 }
 
+/** Waits for all of them, also when one fails: what is under way must not go on behind the back of whoever hears of the failure. */
+export async function allOf(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason
+}
+
 /** Makes a directory and those above it that are missing; a crash does not take them away again. */
 export async function makeDurableDirectory(files: Files, path: string): Promise<void> {
   const missing: string[] = []

@@ -10,6 +10,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
 import { cutBatches, type Damage, stepAt, type Wanted } from './batch-walk.ts'
+import { allOf } from './data-dir-files.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
 import type { IndexCache, SegmentIndexes } from './index-cache.ts'
@@ -125,8 +126,8 @@ export class Segment {
   async writeIndexes(): Promise<void> {
     if (this.active === undefined) return
     this.#finishTimes(this.active.times)
-    await this.#writeIndex(OFFSET_INDEX_SUFFIX, this.active.offsets.bytes)
-    await this.#writeIndex(TIME_INDEX_SUFFIX, this.active.times.bytes)
+    const { offsets, times } = this.active
+    await allOf([this.#writeIndex(OFFSET_INDEX_SUFFIX, offsets.bytes), this.#writeIndex(TIME_INDEX_SUFFIX, times.bytes)])
   }
 
   /** From the active to a sealed segment: the indexes are on disk. */
@@ -277,8 +278,11 @@ export class Segment {
   async #writeIndex(suffix: string, bytes: Buffer): Promise<void> {
     const handle = await this.#parts.files.open(this.pathOf(suffix), 'create')
     try {
+      const { sizeBytes } = await handle.stat()
+      // Nothing is what a new file has, too: there is nothing to make durable.
+      if (bytes.length === 0 && sizeBytes === 0) return
       await handle.truncate(bytes.length)
-      if (bytes.length > 0) await handle.write([bytes], 0)
+      await handle.write([bytes], 0)
       await handle.datasync()
     } finally {
       await handle.close()

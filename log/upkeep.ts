@@ -8,6 +8,7 @@ import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { replaceFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { type Checkpoint, serializeCheckpoint } from './checkpoint.ts'
+import { allOf } from './data-dir-files.ts'
 import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
 import {
   CHECKPOINT_FILE,
@@ -45,6 +46,8 @@ export class LogUpkeep {
   /** The last checkpoint does not cover everything. */
   #isCheckpointDue: boolean
   #bytesSinceCheckpoint = 0
+  /** The leader epochs as they are on disk; undefined while this process has not written them. */
+  #savedEpochs: string | undefined
 
   constructor(parts: UpkeepParts, directory: string, recovered: RecoveredLog) {
     this.#parts = parts
@@ -106,10 +109,17 @@ export class LogUpkeep {
   async checkpoint(flushedOffset: number): Promise<void> {
     const { files } = this.#parts
     const bytes = this.#bytesSinceCheckpoint
-    await this.active?.writeIndexes()
-    await replaceFile(files, this.#directory, offsetName(flushedOffset, SNAPSHOT_SUFFIX), this.#producers.serialize(flushedOffset))
-    await replaceFile(files, this.#directory, LEADER_EPOCHS_FILE, this.#epochs.serialize())
+    const epochs = this.#epochs.serialize()
+    const epochsText = epochs.toString('latin1')
+    const snapshot = this.#producers.serialize(flushedOffset)
+    // In any order, and so at the same time: none of them counts before the checkpoint does.
+    await allOf([
+      ...(this.active === undefined ? [] : [this.active.writeIndexes()]),
+      replaceFile(files, this.#directory, offsetName(flushedOffset, SNAPSHOT_SUFFIX), snapshot),
+      ...(epochsText === this.#savedEpochs ? [] : [replaceFile(files, this.#directory, LEADER_EPOCHS_FILE, epochs)]),
+    ])
     await files.syncDirectory(this.#directory)
+    this.#savedEpochs = epochsText
     await this.#writeCheckpoint({
       logStartOffset: this.logStartOffset,
       recoveryOffset: flushedOffset,

@@ -258,6 +258,25 @@ describe('rolling', () => {
   })
 })
 
+describe('a checkpoint', () => {
+  it('syncs what there is to sync: no index without entries, no leader epochs that are as they were', async () => {
+    const { log, files } = await openFresh()
+    const syncs = async (leaderEpoch: number): Promise<(number | undefined)[]> => {
+      log.append(batchOf(['v']), { leaderEpoch })
+      await log.flush()
+      const count = (): number[] => [files.counts.get('datasync') ?? 0, files.counts.get('syncDirectory') ?? 0]
+      const before = count()
+      await log.checkpoint()
+      return count().map((after, at) => after - (before[at] ?? 0))
+    }
+    const [timeIndex, snapshot, epochs, checkpoint] = [1, 1, 1, 1]
+    expect(await syncs(0)).toEqual([timeIndex + snapshot + epochs + checkpoint, 2])
+    expect(await syncs(0)).toEqual([timeIndex + snapshot + checkpoint, 2])
+    expect(await syncs(1)).toEqual([timeIndex + snapshot + epochs + checkpoint, 2])
+    expect(String(await readWhole(files, `${PARTITION}/leader-epoch-checkpoint`))).toBe('0\n2\n0 0\n1 2\n')
+  })
+})
+
 describe('times', () => {
   async function openTimed() {
     const world = await openFresh()
