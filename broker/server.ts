@@ -262,6 +262,6 @@ class Node implements RunningNode {
     await this.#cluster?.close()
     await this.#dataDir?.close()
     this.#listening?.destroy()
-    this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
+    if (this.#retention !== undefined) this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
   }
 }

@@ -11,6 +11,7 @@ import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
 import type { Duration, Size } from '../protocol/units.ts'
 import type { ClusterClient } from './cluster-client.ts'
 import { ClusterAdmin } from './cluster-admin.ts'
+import { checkKnown, type KnownOptions } from './known-options.ts'
 import { askPartitions, toOffset } from './consumer/positions.ts'
 import { deleteRecords, describeLogs } from './leader-calls.ts'
 
@@ -30,6 +31,17 @@ export interface CreateTopicOptions {
   /** Check everything, create nothing. */
   readonly validateOnly?: boolean
   readonly signal?: AbortSignal
+}
+
+const KNOWN_OF_TOPICS: KnownOptions<CreateTopicOptions> = {
+  partitions: true,
+  replicas: true,
+  durability: true,
+  partitioner: true,
+  retention: true,
+  configs: true,
+  validateOnly: true,
+  signal: true,
 }
 
 export interface AdminCall {
@@ -111,6 +123,7 @@ export class Admin {
     topic: TopicName,
     options: CreateTopicOptions = {},
   ): Promise<{ readonly topicId: string; readonly partitions: number; readonly replicas: number }> {
+    checkKnown(options, KNOWN_OF_TOPICS, 'a topic')
     const wanted = {
       name: nameOf(topic),
       partitions: options.partitions ?? 0,

@@ -6,10 +6,13 @@ import { parseBootstrap } from './addresses.ts'
 import { Admin } from './admin.ts'
 import { ClusterClient } from './cluster-client.ts'
 import { Consumer } from './consumer/consumer.ts'
+import { checkKnown, type KnownOptions } from './known-options.ts'
 import { Producer } from './producer/producer.ts'
 import type { TopicLike } from './topic.ts'
 import { systemCode } from './unreachable.ts'
 import type { ConnectOptions, ConsumerOptions, ProducerOptions } from './types.ts'
+
+const KNOWN: KnownOptions<ConnectOptions> = { clientId: true, requestTimeout: true, connectTimeout: true, signal: true }
 
 /** A connection to a cluster. */
 export class Tidemark implements AsyncDisposable {
@@ -56,6 +59,7 @@ export class Tidemark implements AsyncDisposable {
  * when none of them answers in time.
  */
 export async function connect(bootstrap: string | readonly string[], options: ConnectOptions = {}): Promise<Tidemark> {
+  checkKnown(options, KNOWN, 'a connection')
   const addresses = parseBootstrap(bootstrap)
   const { createGrpcTransport } = await import('./grpc-transport.ts')
   const client = new ClusterClient({

@@ -1,6 +1,7 @@
 /** The options of a consumer, parsed and checked once. */
 import { TidemarkError } from '../../protocol/errors.ts'
 import { parseDuration, parseSize } from '../../protocol/units.ts'
+import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { ConsumerOptions } from '../types.ts'
 import type { FetchSettings } from './node-fetch.ts'
 
@@ -11,9 +12,24 @@ export interface ConsumerSettings extends FetchSettings {
   readonly onOutOfRange: 'error' | 'earliest' | 'latest'
 }
 
+const KNOWN: KnownOptions<ConsumerOptions> = {
+  start: true,
+  end: true,
+  partitions: true,
+  prefetchBytes: true,
+  fetchBytes: true,
+  maxWait: true,
+  minBytes: true,
+  onOutOfRange: true,
+  checkCrc: true,
+  stallTimeout: true,
+  signal: true,
+}
+
 /** Throws `USAGE`. */
 export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   if (options?.start === undefined) throw new TidemarkError('USAGE', 'a consumer needs `start`: where to begin is never guessed')
+  checkKnown(options, KNOWN, 'a consumer')
   const bad = options.partitions?.find((partition) => !Number.isInteger(partition) || partition < 0)
   if (bad !== undefined) throw new TidemarkError('USAGE', `${bad} is not a partition`)
   const { stallTimeout } = options

@@ -2,6 +2,7 @@
 import { type CompressionName, codecNumber } from '../../protocol/compression.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { parseDuration, parseSize } from '../../protocol/units.ts'
+import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { Acks, ProducerOptions } from '../types.ts'
 
 /** Batches of one partition in flight: what the node remembers to tell copies. */
@@ -20,7 +21,22 @@ export interface ProducerSettings {
   readonly requestTimeoutMs: number
 }
 
+const KNOWN: KnownOptions<ProducerOptions> = {
+  acks: true,
+  idempotent: true,
+  linger: true,
+  batchBytes: true,
+  bufferBytes: true,
+  maxBlock: true,
+  compression: true,
+  maxInFlight: true,
+  deliveryTimeout: true,
+  requestTimeout: true,
+  onFailure: true,
+}
+
 export function producerSettings(options: ProducerOptions): ProducerSettings {
+  checkKnown(options, KNOWN, 'a producer')
   const acks = options.acks ?? 'all'
   if (acks !== 'all' && acks !== 'leader' && acks !== 'none')
     throw new TidemarkError('INVALID_ACKS', `acks is ${JSON.stringify(acks)}, expected all, leader or none`)

@@ -217,7 +217,7 @@ describe('a client', () => {
   it('says in one sentence that nobody is there', async () => {
     const [address = ''] = broker.addresses
     await broker[Symbol.asyncDispose]()
-    const error = await failureOf(connect(address, { connectTimeout: '300ms' }))
+    const error = await failureOf(connect(address, { connectTimeout: '1s' }))
     expect(error.code).toBe('UNAVAILABLE')
     expect(error.message).toBe(`no node answered at ${address}: ECONNREFUSED`)
     const refused = await failureOf(tm.admin.describeCluster({ timeoutMs: 1000 }))

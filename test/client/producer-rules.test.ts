@@ -291,6 +291,7 @@ describe('what cannot be sent', () => {
     expect(await codeOf(producer.send('nowhere', { value: 'x' }))).toBe('UNKNOWN_TOPIC')
     expect(() => tm.producer({ maxInFlight: 6 })).toThrow(/maxInFlight is 6/)
     expect(() => tm.producer({ acks: 'leader', idempotent: true })).toThrow(/acks all/)
+    expect(() => tm.producer({ lingr: '5ms' } as object)).toThrow(/a producer has no option "lingr"; did you mean linger\?/)
     expect(producer.bufferedBytes).toBe(0)
     expect(broker.produced).toEqual([])
   })

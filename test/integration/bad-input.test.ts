@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { defaultNodeConfig, loadNodeConfig } from '../../broker/config.ts'
 import { startNode } from '../../broker/server.ts'
-import { type Tidemark, TidemarkError } from '../../client/index.ts'
+import { connect, type Tidemark, TidemarkError } from '../../client/index.ts'
 import { createGrpcTransport } from '../../client/grpc-transport.ts'
 import { MemoryRaftStore } from '../../controller/memory-raft-store.ts'
 import { BatchBuilder } from '../../protocol/batch-builder.ts'
@@ -112,7 +112,7 @@ function aBatch(): Buffer {
 }
 
 /** Sends one batch as it is and returns the code of the answer. */
-async function produceRaw(batch: Buffer): Promise<string> {
+async function produceRaw(batch: Buffer, topic = 't'): Promise<string> {
   const transport = createGrpcTransport(nodeClock)
   const answered = Promise.withResolvers<ProduceResponseMessage>()
   const stream = transport.connection(node.address).openProduce({ message: answered.resolve, closed: answered.reject })
@@ -120,7 +120,7 @@ async function produceRaw(batch: Buffer): Promise<string> {
     correlationId: 1,
     acks: 0,
     timeoutMs: 0,
-    partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }],
+    partitions: [{ topic, topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }],
   })
   const { partitions } = await answered.promise.finally(() => transport.close())
   return partitions[0]?.error?.code ?? 'none'
@@ -284,7 +284,6 @@ describe('a full disk', () => {
     const files = new MemoryFiles()
     const config = defaultNodeConfig({ dataDir: '/data', listen: { host: '127.0.0.1', port: 0 }, limits: { diskMinFreeBytes: 0 } })
     const full = await startNode(config, { ...nodeRuntime(), files }, { quorumStore: new MemoryRaftStore() })
-    const { connect } = await import('../../client/index.ts')
     const client = await connect(`127.0.0.1:${full.port}`)
     try {
       await client.admin.createTopic('t')
@@ -302,6 +301,59 @@ describe('a full disk', () => {
       await client.close()
       await full.close()
     }
+  })
+})
+
+describe('what there is not', () => {
+  const codeOf = async (work: () => unknown): Promise<unknown> => {
+    try {
+      await work()
+      return 'none'
+    } catch (error) {
+      return TidemarkError.is(error) ? error.code : error
+    }
+  }
+
+  it('a topic: UNKNOWN_TOPIC, whoever asks for it and how', async () => {
+    expect(await codeOf(() => tm.producer().send('nowhere', { value: 'x' }))).toBe('UNKNOWN_TOPIC')
+    expect(await codeOf(() => Array.fromAsync(tm.consumer('nowhere', { start: 'earliest', end: 'now' })))).toBe('UNKNOWN_TOPIC')
+    expect(await codeOf(() => tm.admin.describeTopic('nowhere'))).toBe('UNKNOWN_TOPIC')
+    expect(await codeOf(() => tm.admin.offsets('nowhere'))).toBe('UNKNOWN_TOPIC')
+    expect(await codeOf(() => tm.admin.deleteTopic('nowhere'))).toBe('UNKNOWN_TOPIC')
+    await expectNodeWorks()
+  })
+
+  it('an option of the library, or a setting of a topic: USAGE or INVALID_CONFIG, with the one that was perhaps meant', async () => {
+    const misspelt = (name: string): object => ({ [name]: '1s' })
+    await expect(connect(node.address, misspelt('requestTimout'))).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(/requestTimeout\?$/),
+    })
+    expect(() => tm.producer(misspelt('deliveryTimout'))).toThrow(/did you mean deliveryTimeout\?/)
+    expect(() => tm.consumer('t', { start: 'earliest', ...misspelt('maxWiat') })).toThrow(/did you mean maxWait\?/)
+    await expect(tm.admin.createTopic('u', misspelt('retentoin'))).rejects.toMatchObject({ code: 'USAGE' })
+    await expect(tm.admin.createTopic('u', { configs: { 'retentoin.ms': '1' } })).rejects.toMatchObject({
+      code: 'INVALID_CONFIG',
+      message: expect.stringContaining('did you mean retention.ms?'),
+    })
+  })
+
+  it('a name that cannot be one: INVALID_TOPIC_NAME', async () => {
+    for (const name of ['', '.', '..', 'a b', 'ä', 'a/b', '../t', 'x'.repeat(250)])
+      expect.soft(await codeOf(() => tm.admin.createTopic(name)), name).toBe('INVALID_TOPIC_NAME')
+    expect(await codeOf(() => tm.admin.createTopic('a.b'))).toBe('none')
+    expect(await codeOf(() => tm.admin.createTopic('a_b'))).toBe('INVALID_TOPIC_NAME')
+    await expectNodeWorks()
+  })
+
+  it('a record larger than its topic takes: RECORD_TOO_LARGE, from the client and from the node', async () => {
+    const large = Buffer.alloc(2 * 1024 * 1024)
+    expect(await codeOf(() => tm.producer().send('t', { value: large }))).toBe('RECORD_TOO_LARGE')
+    await tm.admin.createTopic('small', { configs: { 'max.message.bytes': '1KiB' } })
+    const builder = new BatchBuilder()
+    builder.append(null, Buffer.alloc(2000), 1_700_000_000_000)
+    expect(await produceRaw(Buffer.from(builder.buildSync()), 'small')).toBe('RECORD_TOO_LARGE')
+    await expectNodeWorks()
   })
 })
 
