@@ -66,13 +66,13 @@ const NEW_STATE: StateValue = {
 /** Opens or makes the directories. Throws `DATA_DIR_LOCKED`, `CORRUPT_LOG` or `DATA_DIR_INVALID`. */
 export async function openLevelRaftStore(path: string, files: Files): Promise<RaftStore> {
   await files.makeDirectory(path)
-  const log = await openDatabase(`${path}/log`)
-  try {
-    return new LevelRaftStore(path, log, await openDatabase(`${path}/log.end`), new SnapshotFiles(path, files))
-  } catch (error) {
-    await log.close()
-    throw error
-  }
+  // Opening takes several syncs each: at the same time. What the other opened is closed again when one fails.
+  const opened = await Promise.allSettled([openDatabase(`${path}/log`), openDatabase(`${path}/log.end`)])
+  const [log, end] = opened
+  if (log.status === 'fulfilled' && end.status === 'fulfilled')
+    return new LevelRaftStore(path, log.value, end.value, new SnapshotFiles(path, files))
+  for (const result of opened) if (result.status === 'fulfilled') await result.value.close()
+  throw log.status === 'rejected' ? log.reason : (end as PromiseRejectedResult).reason
 }
 
 class LevelRaftStore implements RaftStore {
