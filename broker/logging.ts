@@ -2,22 +2,23 @@
 import { createRequire } from 'node:module'
 import type { DestinationStream, Logger } from 'pino'
 import type { Log } from '../runtime/runtime.ts'
-import type { NodeConfig } from './config.ts'
+import type { LogLevel, NodeConfig } from './config.ts'
+
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
 
 /** Writes to standard error, so that standard output stays the program's. */
 export function createLog(config: Pick<NodeConfig, 'logLevel' | 'logFormat'>, isTerminal: boolean): Log {
-  // Made with the first line, so that a node that starts does not wait for it.
+  // Made with the first line that is to be seen, so that a node that starts does not wait for it.
   let logger: Logger | undefined
-  const made = (): Logger => {
-    logger ??= createLogger(config, isTerminal)
-    return logger
-  }
-  return {
-    debug: (event, fields) => made().debug(plain(fields), event),
-    info: (event, fields) => made().info(plain(fields), event),
-    warn: (event, fields) => made().warn(plain(fields), event),
-    error: (event, fields) => made().error(plain(fields), event),
-  }
+  const least = LEVELS.indexOf(config.logLevel)
+  const at =
+    (level: Exclude<LogLevel, 'silent'>): Log[typeof level] =>
+    (event, fields) => {
+      if (LEVELS.indexOf(level) < least) return
+      logger ??= createLogger(config, isTerminal)
+      logger[level](plain(fields), event)
+    }
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
 function createLogger({ logLevel, logFormat }: Pick<NodeConfig, 'logLevel' | 'logFormat'>, isTerminal: boolean): Logger {

@@ -29,6 +29,8 @@ export interface Listening {
 export interface NodeNetwork {
   /** Undefined: as gRPC does. */
   readonly dial?: Dial
+  /** Begins with what `listen` will need, while there is nothing else to do. */
+  prepare?(): void
   /** Rejects with `ADDRESS_IN_USE` and the like. */
   listen(node: ServedNode, config: NodeConfig, runtime: Runtime): Promise<Listening>
 }

@@ -115,6 +115,7 @@ class Node implements RunningNode {
 
   async start(): Promise<void> {
     const startedMs = this.#runtime.clock.monotonic()
+    this.#network.prepare?.()
     const dataDir = await this.#openDataDir()
     const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId), {
       dial: this.#network.dial,

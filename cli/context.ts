@@ -13,6 +13,9 @@ export interface GlobalOptions {
   readonly timeout: string
 }
 
+/** Commands that a damaged or missing context must not stop. */
+export const TALKS_TO_NOBODY: ReadonlySet<string> = new Set(['dev', 'serve', 'log', 'config', 'context', 'completion', 'version'])
+
 export const BOOTSTRAP_DEFAULT = '127.0.0.1:9092'
 
 /** Nobody wants to look at a silent prompt for longer, only to learn that no node runs. */

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { TidemarkError } from '../protocol/errors.ts'
 import { nearestName } from '../protocol/topic-config.ts'
-import { BOOTSTRAP_DEFAULT, type GlobalOptions } from './context.ts'
+import { BOOTSTRAP_DEFAULT, type GlobalOptions, TALKS_TO_NOBODY } from './context.ts'
 import { note, printRows } from './output.ts'
 
 interface Contexts {
@@ -17,9 +17,6 @@ interface Contexts {
   /** Name → addresses. */
   readonly clusters: ReadonlyMap<string, string>
 }
-
-/** Commands that a damaged or missing context must not stop. */
-const TALKS_TO_NOBODY: ReadonlySet<string> = new Set(['dev', 'serve', 'log', 'config', 'context', 'completion', 'version'])
 
 export function addContexts(program: Command): void {
   const context = program.command('context').description('clusters by name')

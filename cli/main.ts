@@ -2,23 +2,30 @@
 import { Command, CommanderError, Option } from 'commander'
 import { ERRORS, TidemarkError } from '../protocol/errors.ts'
 import { VERSION } from '../protocol/version.ts'
-import { addBench } from './bench.ts'
-import { addCluster } from './cluster.ts'
-import { addCompletion } from './completion.ts'
-import { addConfig } from './config.ts'
-import { addConsume } from './consume.ts'
-import { BOOTSTRAP_DEFAULT } from './context.ts'
-import { addContexts } from './contexts.ts'
-import { addDev } from './dev.ts'
+import { BOOTSTRAP_DEFAULT, TALKS_TO_NOBODY } from './context.ts'
 import { EXIT, exitCodeOf } from './exit-codes.ts'
-import { addLog } from './log.ts'
-import { addOffsets } from './offsets.ts'
 import { OUTPUT_FORMATS } from './output.ts'
-import { addProduce } from './produce.ts'
-import { addServe } from './serve.ts'
-import { addTopic } from './topic.ts'
 
-export function createProgram(): Command {
+type Adding = (program: Command) => void
+
+/** In the order in which help lists them. */
+const COMMANDS: Readonly<Record<string, () => Promise<Adding>>> = {
+  dev: async () => (await import('./dev.ts')).addDev,
+  serve: async () => (await import('./serve.ts')).addServe,
+  topic: async () => (await import('./topic.ts')).addTopic,
+  produce: async () => (await import('./produce.ts')).addProduce,
+  consume: async () => (await import('./consume.ts')).addConsume,
+  offsets: async () => (await import('./offsets.ts')).addOffsets,
+  cluster: async () => (await import('./cluster.ts')).addCluster,
+  bench: async () => (await import('./bench.ts')).addBench,
+  log: async () => (await import('./log.ts')).addLog,
+  config: async () => (await import('./config.ts')).addConfig,
+  context: async () => (await import('./contexts.ts')).addContexts,
+  completion: async () => (await import('./completion.ts')).addCompletion,
+}
+
+/** With every command, or, where it is known that no other is meant, with `only` one: the others are not even loaded. */
+export async function createProgram(only?: string): Promise<Command> {
   const program = new Command('tidemark')
     .description('A distributed commit log.')
     .version(VERSION, '-V, --version')
@@ -36,21 +43,11 @@ export function createProgram(): Command {
     .exitOverride()
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: (text, write) => write(sentence(usageOf(text))) })
-  for (const add of [
-    addDev,
-    addServe,
-    addTopic,
-    addProduce,
-    addConsume,
-    addOffsets,
-    addCluster,
-    addBench,
-    addLog,
-    addConfig,
-    addContexts,
-    addCompletion,
-  ])
-    add(program)
+  // `context` chooses the cluster for whoever talks to one.
+  const names = Object.keys(COMMANDS).filter(
+    (name) => only === undefined || name === only || (name === 'context' && !TALKS_TO_NOBODY.has(only)),
+  )
+  for (const name of names) (await COMMANDS[name]?.())?.(program)
   program
     .command('version')
     .description('the version of tidemark')
@@ -62,12 +59,18 @@ export async function main(argv: readonly string[]): Promise<void> {
   quietBrokenPipe()
   // A defect of ours, too, is told in one sentence; there is nothing left to go on with.
   process.on('uncaughtException', (error) => process.exit(tell(error, argv.includes('--debug'))))
-  const program = createProgram()
   try {
+    const program = await createProgram(commandOf(argv))
     await program.parseAsync([...argv])
   } catch (error) {
     process.exitCode = tell(error, argv.includes('--debug'))
   }
+}
+
+/** The command that is meant, if it stands first; options before it are for commander to understand. */
+function commandOf(argv: readonly string[]): string | undefined {
+  const first = argv[2] ?? ''
+  return Object.hasOwn(COMMANDS, first) ? first : undefined
 }
 
 /** Prints a failure in one sentence; returns the exit code. */

@@ -2,6 +2,7 @@
 import type { LoadedConfig } from '../broker/config.ts'
 import type { RunningNode } from '../broker/server.ts'
 import { EXIT } from './exit-codes.ts'
+import { releaseOnceIdle } from './release-memory.ts'
 
 /** Starts the node, tells `started`, and resolves when it has stopped: after SIGTERM or SIGINT in order, at the second one at once, or because it failed. */
 export async function runNode({ config, entries }: LoadedConfig, started: (node: RunningNode) => void | Promise<void>): Promise<void> {
@@ -21,12 +22,14 @@ export async function runNode({ config, entries }: LoadedConfig, started: (node:
   process.on('SIGINT', onSignal)
   const node = await startNode(config, nodeRuntime(log), { configEntries: entries })
   await started(node)
+  const memory = releaseOnceIdle()
   const reason = await Promise.race([stop.promise, node.failed])
   if (reason !== 'signal') process.exitCode = EXIT.failed
   const giveUp = setTimeout(() => {
     log.error('node.stop-timed-out', { timeoutMs: config.shutdownTimeoutMs })
     process.exit(EXIT.failed)
   }, config.shutdownTimeoutMs)
+  memory.stop()
   await node.close()
   clearTimeout(giveUp)
 }

@@ -3,13 +3,9 @@ import * as grpc from '@grpc/grpc-js'
 import { formatAddress } from '../protocol/addresses.ts'
 import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/error-wire.ts'
 import type { TidemarkError } from '../protocol/errors.ts'
+import { FORWARDED_HEADER, VERSION_TRAILER } from '../protocol/forwarding.ts'
 import { type Dial, dialGrpc, type GrpcClient } from '../protocol/grpc-dial.ts'
 import type { Clock } from '../runtime/runtime.ts'
-
-/** Marks a request that a node passes on: it is not passed on again. */
-export const FORWARDED_HEADER = 'tidemark-forwarded'
-/** Trailer of an answer that changed the metadata: the version with the change. */
-export const VERSION_TRAILER = 'tidemark-metadata-version'
 
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024
 

@@ -3,11 +3,23 @@ import type { NodeNetwork } from '../node-network.ts'
 import { createHttpServer } from './http/http-server.ts'
 import { Port } from './port.ts'
 
+/** The largest thing to load. */
+let loading: Promise<typeof import('./grpc/services.ts')> | undefined
+
+function loadServices(): Promise<typeof import('./grpc/services.ts')> {
+  loading ??= import('./grpc/services.ts')
+  return loading
+}
+
 export const tcpNetwork: NodeNetwork = {
+  prepare() {
+    // Who listens hears of it.
+    loadServices().catch(() => {})
+  },
+
   async listen({ broker, controllerNode }, { listen, limits }, { timers, log }) {
     const http = createHttpServer(broker)
-    // The largest thing to load; meanwhile the store of the quorum opens on another thread.
-    const services = await import('./grpc/services.ts')
+    const services = await loadServices()
     const grpc = services.openGrpcServer(limits)
     services.addNodeServices(grpc.server, controllerNode)
     services.addServices(grpc.server, broker)

@@ -5,7 +5,7 @@ import type { GlobalOptions } from '../../cli/context.ts'
 import { createProgram } from '../../cli/main.ts'
 
 const options: GlobalOptions = { bootstrap: '127.0.0.1:1', output: 'table', yes: false, debug: false, timeout: '1s' }
-const after = (...words: string[]) => suggest(createProgram(), words, options)
+const after = async (...words: string[]) => suggest(await createProgram(), words, options)
 
 describe('a completion script', () => {
   it.for(['bash', 'zsh', 'fish'] as const)('of %s is understood by that shell', (shell, { skip }) => {

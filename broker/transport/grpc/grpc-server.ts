@@ -3,9 +3,10 @@
  */
 import type http2 from 'node:http2'
 import type net from 'node:net'
-import * as grpc from '@grpc/grpc-js'
+import type * as grpc from '@grpc/grpc-js'
 import type { Limits } from '../../config.ts'
 import { refuseUndecodable } from './requests.ts'
+import { grpcJs } from './grpc-js.ts'
 
 export interface GrpcServer {
   readonly server: grpc.Server
@@ -16,7 +17,7 @@ export interface GrpcServer {
 }
 
 export function createGrpcServer(limits: Limits): GrpcServer {
-  const server = new grpc.Server({
+  const server = new grpcJs.Server({
     'grpc.max_receive_message_length': limits.requestBytesMax,
     // Answers are bounded by fetchBytesMax, save for one batch that may be larger.
     'grpc.max_send_message_length': -1,
@@ -30,7 +31,7 @@ export function createGrpcServer(limits: Limits): GrpcServer {
     interceptors: [refuseUndecodable],
   })
   widenStreamWindow(server, limits.flowControlWindowBytes)
-  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+  const injector = server.createConnectionInjector(grpcJs.ServerCredentials.createInsecure())
   widenSessionWindow(server, limits.flowControlWindowBytes)
   return {
     server,

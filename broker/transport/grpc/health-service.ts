@@ -1,9 +1,10 @@
 /** The standard gRPC health service, for load balancers and tools. */
-import * as grpc from '@grpc/grpc-js'
+import type * as grpc from '@grpc/grpc-js'
 import { HealthCheckResponse_ServingStatus as ServingStatus } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import type { HealthCheckRequest, HealthCheckResponse, HealthServer } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import type { Broker } from '../../broker.ts'
 import { nodeHealth } from '../../operations/health.ts'
+import { grpcJs } from './grpc-js.ts'
 
 const SERVICES = new Set(['', 'tidemark.v1.Log', 'tidemark.v1.Cluster'])
 
@@ -14,7 +15,7 @@ export function createHealthService(broker: Broker): HealthServer {
   return {
     check: (call, callback) => {
       if (SERVICES.has(call.request.service)) callback(null, { status: statusNow(broker) })
-      else callback({ code: grpc.status.NOT_FOUND, details: `no service named ${call.request.service}` })
+      else callback({ code: grpcJs.status.NOT_FOUND, details: `no service named ${call.request.service}` })
     },
     watch: (call) => watch(broker, call),
   }

@@ -1,5 +1,4 @@
 /** What server reflection answers. */
-import { status } from '@grpc/grpc-js'
 import { Contract } from '../../../protocol/contract.ts'
 import {
   type ServerReflectionRequest as Request,
@@ -7,6 +6,7 @@ import {
   ServerReflectionRequest,
   ServerReflectionResponse,
 } from '../../../protocol/gen/grpc/reflection/v1/reflection.ts'
+import { grpcJs } from './grpc-js.ts'
 
 /** What nodes call of each other, and this service, are nobody's business. */
 const HIDDEN: ReadonlySet<string> = new Set([
@@ -39,17 +39,17 @@ export class Reflection {
       case 'fileContainingSymbol':
         return files(this.#contract.fileOfSymbol(asked.value), `symbol ${asked.value}`)
       case 'fileContainingExtension':
-        return refusal(status.NOT_FOUND, `there is no extension of ${asked.value.containingType}`)
+        return refusal(grpcJs.status.NOT_FOUND, `there is no extension of ${asked.value.containingType}`)
       case 'allExtensionNumbersOfType':
         return { $case: 'allExtensionNumbersResponse', value: { baseTypeName: asked.value, extensionNumber: [] } }
       case undefined:
-        return refusal(status.INVALID_ARGUMENT, 'a question of a kind that is not known here')
+        return refusal(grpcJs.status.INVALID_ARGUMENT, 'a question of a kind that is not known here')
     }
   }
 }
 
 function files(found: readonly Uint8Array[] | undefined, what: string): Answer {
-  if (found === undefined) return refusal(status.NOT_FOUND, `there is no ${what}`)
+  if (found === undefined) return refusal(grpcJs.status.NOT_FOUND, `there is no ${what}`)
   return { $case: 'fileDescriptorResponse', value: { fileDescriptorProto: found.map((file) => Buffer.from(file)) } }
 }
 

@@ -3,10 +3,11 @@
  * the detail that every refused request gets. `decodable` makes the decoders of a service hand the failure on instead of throwing it,
  * `refuseUndecodable` sees it before any handler does.
  */
-import * as grpc from '@grpc/grpc-js'
+import type * as grpc from '@grpc/grpc-js'
 import { TidemarkError } from '../../../protocol/errors.ts'
 import { checkRequestBounds, PLAIN_REQUEST_BYTES_MAX } from '../../../protocol/request-bounds.ts'
 import { statusOf } from './status.ts'
+import { grpcJs } from './grpc-js.ts'
 
 /** Carry batches, entries and snapshots, and are as large as the server takes. The decoder of the first two counts for itself. */
 const CARRY_DATA: ReadonlySet<string> = new Set(['/tidemark.v1.Log/Produce', '/tidemark.v1.Log/ProduceStream', '/tidemark.v1.Quorum/Send'])
@@ -44,7 +45,7 @@ function refusalOf(error: unknown, path: string): TidemarkError {
 }
 
 export const refuseUndecodable: grpc.ServerInterceptor = (_method, call) =>
-  new grpc.ServerInterceptingCall(call, {
+  new grpcJs.ServerInterceptingCall(call, {
     start: (next) =>
       next({
         onReceiveMessage: (message, pass) => {

@@ -1,13 +1,14 @@
 /** Errors of a whole call as gRPC statuses, with the machine-readable detail in a binary trailer. */
-import * as grpc from '@grpc/grpc-js'
-import { FORWARDED_HEADER, VERSION_TRAILER } from '../../../controller/peer-channels.ts'
+import type * as grpc from '@grpc/grpc-js'
 import { encodeErrorDetail, ERROR_TRAILER } from '../../../protocol/error-wire.ts'
 import { ERRORS, TidemarkError } from '../../../protocol/errors.ts'
+import { FORWARDED_HEADER, VERSION_TRAILER } from '../../../protocol/forwarding.ts'
+import { grpcJs } from './grpc-js.ts'
 
 /** What a failed call is answered with. */
 export function statusOf(error: unknown): grpc.StatusObject {
   const known = TidemarkError.from(error)
-  const metadata = new grpc.Metadata()
+  const metadata = new grpcJs.Metadata()
   metadata.set(ERROR_TRAILER, encodeErrorDetail(known))
   return { code: ERRORS[known.code].grpc, details: `${known.code}: ${known.message}`, metadata }
 }
@@ -44,7 +45,7 @@ export function unary<Request, Response>(
 }
 
 function versionTrailer(version: number): grpc.Metadata {
-  const metadata = new grpc.Metadata()
+  const metadata = new grpcJs.Metadata()
   metadata.set(VERSION_TRAILER, String(version))
   return metadata
 }
