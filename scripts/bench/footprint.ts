@@ -9,75 +9,95 @@ import { connect } from '../../client/index.ts'
 import { nodeClock } from '../../runtime/node.ts'
 import { freePort, NodeProcess } from '../node-process.ts'
 import { BatchBuilder } from '../../protocol/batch-builder.ts'
-import { type Case, cpuSeconds, differenceResult, inDirectory, medianOf, ratioResult, residentMib, timed, withNode } from './harness.ts'
+import { runTool } from '../tools.ts'
+import {
+  type Case,
+  cpuSeconds,
+  differenceResult,
+  inDirectory,
+  medianOf,
+  ratioResult,
+  residentMib,
+  type Result,
+  timed,
+  withNode,
+} from './harness.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 const RUNS = 7
 
-/** From starting the process to the first acknowledged record of a topic that exists. */
+/** From starting the process to the first acknowledged record of a topic that exists: of a clone, and of the package that is built from it. */
 export const startUp: Case = {
   name: 'start-up',
   run: () =>
     inDirectory(async (directory) => {
+      if (!runTool('scripts/build.ts')) throw new Error('the package cannot be built')
       const dataDir = join(directory, 'data')
       const first = await NodeProcess.start(dataDir)
       const tm = await connect(first.address)
       await tm.admin.createTopic('t')
       await tm.close()
       await first.stop()
+      const programs = { clone: 'cli/tidemark.mjs', package: 'dist/cli/tidemark.mjs' }
+      // The first start of each fills the compile cache.
+      for (const program of Object.values(programs)) await startOnce(program, dataDir)
       const baseline = await medianOf(RUNS, () => timed(async () => execFileSync(process.execPath, ['-e', '0'])))
-      const ours = await medianOf(RUNS, async () => {
-        const port = await freePort()
-        let child: ReturnType<typeof spawn> | undefined
-        const elapsedMs = await timed(async () => {
-          child = spawn(
-            process.execPath,
-            [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, '--log-level', 'warn'],
-            { stdio: 'inherit' },
-          )
-          await firstAcknowledgement(port)
-        })
-        child?.kill('SIGTERM')
-        if (child !== undefined) await once(child, 'exit')
-        return elapsedMs
-      })
-      return [
-        differenceResult({
-          name: 'process start → first acknowledged record',
-          ours,
-          baseline,
-          unit: 'ms',
-          against: 'node -e 0',
-          budget: '≤ 150 ms above',
-          atMost: 150,
-        }),
-      ]
+      const results: Result[] = []
+      for (const [name, program] of Object.entries(programs)) {
+        results.push(
+          differenceResult({
+            name: `process start → first acknowledged record, ${name}`,
+            ours: await medianOf(RUNS, () => startOnce(program, dataDir)),
+            baseline,
+            unit: 'ms',
+            against: 'node -e 0',
+            budget: '≤ 150 ms above',
+            atMost: 150,
+          }),
+        )
+      }
+      return results
     }),
 }
 
-/** Tries until the node takes a record: looks for the port every other millisecond, then offers it on a fresh connection each time. */
+async function startOnce(program: string, dataDir: string): Promise<number> {
+  const port = await freePort()
+  let child: ReturnType<typeof spawn> | undefined
+  const elapsedMs = await timed(async () => {
+    child = spawn(
+      process.execPath,
+      [join(root, program), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, '--log-level', 'warn'],
+      { stdio: 'inherit' },
+    )
+    await firstAcknowledgement(port)
+  })
+  child?.kill('SIGTERM')
+  if (child !== undefined) await once(child, 'exit')
+  return elapsedMs
+}
+
+/** Looks for the port, then offers a record until the node takes it; on one connection, because a node that starts should not be kept busy with others. */
 async function firstAcknowledgement(port: number): Promise<void> {
   while (!(await isListening(port))) await new Promise((resolve) => setTimeout(resolve, 2))
-  for (;;) {
-    const transport = createGrpcTransport(nodeClock)
-    const isDone = await new Promise<boolean>((resolve) => {
-      const stream = transport.connection(`127.0.0.1:${port}`).openProduce({
+  const connection = createGrpcTransport(nodeClock)
+  const builder = new BatchBuilder()
+  builder.append(null, Buffer.from('x'), 1)
+  const batch = builder.buildSync()
+  const offer = (): Promise<boolean> =>
+    new Promise((resolve) => {
+      const stream = connection.connection(`127.0.0.1:${port}`).openProduce({
         message: ({ partitions }) => resolve(partitions[0]?.error === undefined),
         closed: () => resolve(false),
       })
-      const builder = new BatchBuilder()
-      builder.append(null, Buffer.from('x'), 1)
       stream.send({
         correlationId: 1,
         acks: 0,
         timeoutMs: 0,
-        partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch: builder.buildSync() }],
+        partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, batch }],
       })
     })
-    transport.close()
-    if (isDone) return
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
+  while (!(await offer())) await new Promise((resolve) => setTimeout(resolve, 4))
+  connection.close()
 }
 
 function isListening(port: number): Promise<boolean> {

@@ -55,7 +55,7 @@ describe('the packed package', () => {
     const sources = files.map((name, index) => parseSource(name, texts[index] ?? ''))
     // What must not be loaded before it is needed, but then at once, is required.
     const required = texts.flatMap((text) =>
-      [...text.matchAll(/createRequire\(import\.meta\.url\)\('([^']+)'\)/g)].map(([, name = '']) => name),
+      [...text.matchAll(/createRequire\(import\.meta\.url\)\(['"]([^'"]+)['"]\)/g)].map(([, name = '']) => name),
     )
     const imported = [...required, ...sources.flatMap(({ imports }) => imports.map(({ specifier }) => specifier))].filter(
       (name) => !name.startsWith('.'),
@@ -132,7 +132,9 @@ console.log(JSON.stringify({ connect: typeof connect, loaded }))
     expect(stderr).toBe('')
     const { connect, loaded }: { connect: string; loaded: string[] } = JSON.parse(stdout)
     expect(connect).toBe('function')
-    const rooms = loaded.flatMap((url) => /\/tidemark\/dist\/(\w+)\//.exec(url)?.[1] ?? [])
+    const texts = await Promise.all(loaded.filter((url) => url.includes('/tidemark/dist/')).map((url) => readFile(new URL(url), 'utf8')))
+    // The build joins files and says of each where it came from.
+    const rooms = texts.flatMap((text) => [...text.matchAll(/^\/\/ dist\/(\w+)\//gm)].map(([, room = '']) => room))
     expect([...new Set(rooms)].sort()).toEqual(['client', 'protocol', 'runtime'])
     expect(loaded.filter((url) => /\/(level|classic-level|pino|prom-client|commander)\//.test(url))).toEqual([])
   })
