@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import * as grpc from '@grpc/grpc-js'
-import { inDirectory, MIB, median, timed } from './harness.ts'
+import { inDirectory, MIB, medianOf, timed } from './harness.ts'
 
 /** Megabytes a second of writing `totalBytes` in pieces, each followed by a sync (`isSynced`), one after the other. */
 export function diskWriteMbs(pieceBytes: number, totalBytes: number, isSynced: boolean): Promise<number> {
@@ -21,23 +21,23 @@ export function diskWriteMbs(pieceBytes: number, totalBytes: number, isSynced: b
   })
 }
 
-/** Milliseconds of one append of `bytes` with its sync, median. */
-export function syncMs(bytes: number, count: number): Promise<number> {
+/** Runs `work` with an append of `bytes` and its sync. */
+export function withSync<T>(bytes: number, work: (sync: () => Promise<void>) => Promise<T>): Promise<T> {
   return inDirectory(async (directory) => {
     const handle = await open(join(directory, 'baseline'), 'w')
     const piece = Buffer.alloc(bytes, 7)
-    const times: number[] = []
-    for (let round = 0; round < count; round++) {
-      times.push(
-        await timed(async () => {
-          await handle.write(piece)
-          await handle.datasync()
-        }),
-      )
-    }
+    const done = await work(async () => {
+      await handle.write(piece)
+      await handle.datasync()
+    })
     await handle.close()
-    return median(times)
+    return done
   })
+}
+
+/** Milliseconds of one append of `bytes` with its sync, median. */
+export function syncMs(bytes: number, count: number): Promise<number> {
+  return withSync(bytes, (sync) => medianOf(count, () => timed(sync)))
 }
 
 const identity = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value }
@@ -91,25 +91,25 @@ export function streamDownMbs(messageBytes: number, totalBytes: number, inFlight
   })
 }
 
-/** Milliseconds of one small message there and back, median. */
-export function roundTripMs(count: number): Promise<number> {
+/** Runs `work` with a small message there and back. */
+export function withRoundTrip<T>(work: (roundTrip: () => Promise<void>) => Promise<T>): Promise<T> {
   return withEcho(async (client) => {
     const message = Buffer.alloc(100)
     message.writeUInt32BE(100, 0)
     const call = openEcho(client)
-    const times: number[] = []
-    for (let round = 0; round < count; round++) {
-      times.push(
-        await timed(async () => {
-          const answered = new Promise((resolve) => call.once('data', resolve))
-          call.write(message)
-          await answered
-        }),
-      )
-    }
+    const done = await work(async () => {
+      const answered = new Promise((resolve) => call.once('data', resolve))
+      call.write(message)
+      await answered
+    })
     call.cancel()
-    return median(times)
+    return done
   })
+}
+
+/** Milliseconds of one small message there and back, median. */
+export function roundTripMs(count: number): Promise<number> {
+  return withRoundTrip((roundTrip) => medianOf(count, () => timed(roundTrip)))
 }
 
 function openEcho(client: grpc.Client): grpc.ClientDuplexStream<Buffer, Buffer> {
