@@ -55,8 +55,8 @@ export class Broker {
   readonly version: string
   readonly portStats: () => PortStats
   readonly storageStats: () => StorageStats
-  /** Why the data directory was taken out of service, if it was. */
-  readonly storageFailure: () => TidemarkError | undefined
+  /** What is wrong with the data directory: out of service, or full. */
+  readonly storageTrouble: () => TidemarkError | undefined
   /** What this node knows of the cluster. */
   readonly view: MetadataView
   /** Who decides about it. */
@@ -89,7 +89,7 @@ export class Broker {
     readonly version: string
     readonly portStats: () => PortStats
     readonly storageStats: () => StorageStats
-    readonly storageFailure: () => TidemarkError | undefined
+    readonly storageTrouble: () => TidemarkError | undefined
     readonly view: MetadataView
     readonly controller: ActiveController
     readonly controllerId: () => number
@@ -107,7 +107,7 @@ export class Broker {
     this.version = parts.version
     this.portStats = parts.portStats
     this.storageStats = parts.storageStats
-    this.storageFailure = parts.storageFailure
+    this.storageTrouble = parts.storageTrouble
     this.view = parts.view
     this.controller = parts.controller
     this.catchUp = new MetadataCatchUp(parts.controller, parts.view, runtime.timers)

@@ -208,7 +208,7 @@ class Node implements RunningNode {
         tailCacheBytes: dataDir.tailCacheBytes,
         openFileCount: dataDir.openFileCount,
       }),
-      storageFailure: () => dataDir.failure,
+      storageTrouble: () => dataDir.health.trouble,
       createPartitions: (waiting) => this.#createPartitions(dataDir, cluster, waiting),
       nodeCalls: new NodeCalls(
         (id) => cluster.registeredAddress(id),

@@ -47,6 +47,12 @@ export class DirectoryHealth {
     return this.#full !== undefined
   }
 
+  /** What is wrong with it now: for those who ask how it is. Asking has the free space looked at, as writing does. */
+  get trouble(): TidemarkError | undefined {
+    if (this.#full !== undefined) this.#checkSpaceSometimes()
+    return this.#failure ?? this.#full
+  }
+
   /** Throws when nothing may be appended now. */
   checkWritable(): void {
     if (this.#failure !== undefined) throw this.#failure

@@ -44,8 +44,8 @@ function stateReasons(broker: Broker): HealthReason[] {
 }
 
 function storageReasons(broker: Broker): HealthReason[] {
-  const failure = broker.storageFailure()
-  return failure === undefined ? [] : [{ code: failure.code, message: failure.message }]
+  const trouble = broker.storageTrouble()
+  return trouble === undefined ? [] : [{ code: trouble.code, message: trouble.message }]
 }
 
 function partitionReasons(broker: Broker): HealthReason[] {

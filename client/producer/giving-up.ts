@@ -90,7 +90,7 @@ export class GivingUp {
   }
 
   #timedOut(batch: OutBatch): TidemarkError {
-    const reason = batch.lastError === undefined ? '' : `; last: ${batch.lastError.message}`
+    const reason = batch.lastError === undefined ? '' : `; last: ${batch.lastError.message} (${batch.lastError.code})`
     const detail = `${batch.topic}-${batch.partition} did not acknowledge within ${this.#deliveryTimeoutMs} ms${reason}`
     return new TidemarkError('DELIVERY_TIMED_OUT', detail, { cause: batch.lastError })
   }

@@ -291,7 +291,7 @@ describe('a full disk', () => {
       files.capacityBytes = 0
       const impatient = client.producer({ deliveryTimeout: '1s' })
       const error: unknown = await impatient.send('t', { value: Buffer.alloc(10_000) }).catch((caught: unknown) => caught)
-      expect(TidemarkError.is(error) && error.code).toBe('DELIVERY_TIMED_OUT')
+      expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', cause: { code: 'DISK_FULL' } })
       const [message] = await Array.fromAsync(client.consumer('t', { start: 'earliest', end: 'now' }))
       expect(String(message?.value)).toBe('before')
       const patient = client.producer({ deliveryTimeout: '60s' }).send('t', { value: 'after' })
