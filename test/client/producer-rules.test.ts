@@ -179,7 +179,8 @@ describe('a record that is not acknowledged in time', () => {
   })
 
   it('has failed when the node kept saying that it did not take it, and the error tells why', async () => {
-    broker.refuse = () => new TidemarkError('NOT_ENOUGH_REPLICAS', 'only one replica is there')
+    // So long that it is asked twice, and at the deadline nothing is under way.
+    broker.refuse = () => new TidemarkError('NOT_ENOUGH_REPLICAS', 'only one replica is there', { retryAfterMs: 5500 })
     const error = await failureOf(tm.producer({ deliveryTimeout: '10s' }).send('t', { value: 'x' }))
     expect(error).toMatchObject({ code: 'DELIVERY_TIMED_OUT', outcome: 'failed' })
     expect(error.message).toContain('only one replica is there')
