@@ -142,7 +142,7 @@ export class SimNode {
 
   /** Its data directory took itself out of service: the process has to be started anew. */
   get hasFailedDisk(): boolean {
-    return this.life?.process.isAlive === true && this.life.inside?.broker()?.storageFailure() !== undefined
+    return this.life?.process.isAlive === true && this.life.inside?.broker()?.storageTrouble()?.code === 'STORAGE_FAILED'
   }
 
   /** A process that cannot go on ends itself; the next one finds what it wrote. */
