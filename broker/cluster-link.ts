@@ -9,7 +9,6 @@ import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
 import type { RaftStore } from '../controller/raft-store.ts'
 import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { ControllerService, type VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { Dial } from '../protocol/grpc-dial.ts'
 import { encodeUuid } from '../protocol/ids.ts'
@@ -19,9 +18,9 @@ import type { Runtime } from '../runtime/runtime.ts'
 import type { NodeConfig } from './config.ts'
 import { type ControllerNode, openControllerNode } from './controller-node.ts'
 import { Membership } from './membership.ts'
+import { askForVoters, refuseUnreachable } from './reachable.ts'
 import { isWildcard } from './setting-values.ts'
 
-const ASK_TIMEOUT_MS = 3000
 const RETRY_MS = 200
 
 /** Of the time a node has to stop, the part in which others take over what it leads. */
@@ -114,7 +113,10 @@ export class ClusterLink {
       void observer.failed.then((error) => this.#failed.resolve(error))
       return
     }
-    const contacts = join.length > 0 ? await this.#askForVoters() : []
+    const contacts =
+      join.length > 0
+        ? await askForVoters(await this.loadChannels(), this.#config, this.#identity.clusterId, this.#runtime, () => this.#isClosed)
+        : []
     this.#controllerNode = await openControllerNode({
       config: this.#config,
       runtime: this.#runtime,
@@ -242,26 +244,6 @@ export class ClusterLink {
     if (this.#isClosed) throw new TidemarkError('SHUTTING_DOWN')
   }
 
-  /** Asks the nodes of a running cluster who its controllers are, until one answers. */
-  async #askForVoters(): Promise<readonly VoterDescription[]> {
-    const channels = await this.loadChannels()
-    const request = { clusterId: this.#identity.clusterId, nodeId: this.#config.nodeId, fromOffset: 0, maxWaitMs: 0 }
-    for (let attempt = 0; !this.#isClosed; attempt++) {
-      const address = this.#config.join[attempt % this.#config.join.length] as PeerAddress
-      try {
-        const { response } = await channels.call(address, ControllerService.fetchMetadata, request, { timeoutMs: ASK_TIMEOUT_MS })
-        refuseUnreachable(response.voters)
-        return response.voters
-      } catch (error) {
-        const known = TidemarkError.from(error)
-        if (known.code === 'INCONSISTENT_CLUSTER_ID' || known.code === 'INVALID_CONFIG') throw known
-        this.#runtime.log.info('cluster.unreached', { address: `${address.host}:${address.port}`, error: known.message })
-        await new Promise<void>((resolve) => this.#runtime.timers.after(RETRY_MS, resolve))
-      }
-    }
-    throw new TidemarkError('SHUTTING_DOWN')
-  }
-
   /** Nodes that may know who is active: the controllers, and before they are known those of the configuration. */
   #contacts(): readonly PeerAddress[] {
     const log = this.#controllerNode?.log
@@ -299,14 +281,4 @@ export class ClusterLink {
     )
     return this.#channels
   }
-}
-
-/** A node that was alone may have told only "every address of my machine", which was enough until somebody else came. */
-function refuseUnreachable(nodes: readonly (PeerAddress & { readonly nodeId: number })[]): void {
-  const node = nodes.find(({ host }) => isWildcard(host))
-  if (node !== undefined)
-    throw new TidemarkError(
-      'INVALID_CONFIG',
-      `node ${node.nodeId} of that cluster is known as ${formatAddress(node.host, node.port)}, where no other node reaches it: restart it with advertise`,
-    )
 }

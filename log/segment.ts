@@ -173,9 +173,7 @@ export class Segment {
     const isRight = found !== undefined && !isDamage(found) && readBaseOffset(found) <= wanted.offset
     const isIndexSure = this.active !== undefined || this.#isIndexRebuilt
     if (isRight || (found === undefined && isIndexSure)) return found
-    if (isIndexSure) {
-      throw this.#damaged(isDamage(found) ? found : { position: 0, what: `offset ${wanted.offset} is missing` })
-    }
+    if (isIndexSure) throw this.#damaged(isDamage(found) ? found : { position: 0, what: `offset ${wanted.offset} is missing` })
     // The index has no checksum: when what it points at is not what it should be, or nothing, the log decides.
     this.#parts.indexes.put(this.path, await this.#rebuildIndexes(intervalBytes))
     // Should the cache let go of the right ones, the wrong ones must not come back. A disk that takes no changes keeps them: then the cache has to do.
