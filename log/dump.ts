@@ -4,9 +4,8 @@
  */
 import { type BatchHeader, isChecksumRight, readBatchHeader } from '../protocol/batch-header.ts'
 import type { FileHandle, Files } from '../runtime/runtime.ts'
-import { type Damage, stepAt } from './batch-walk.ts'
-
-const CHUNK_BYTES = 1024 * 1024
+import { batchChunks } from './batch-chunks.ts'
+import type { Damage } from './batch-walk.ts'
 
 export type DumpedItem =
   | {
@@ -31,30 +30,17 @@ export async function* dumpSegment(files: Files, path: string, position = 0): As
 }
 
 async function* dumpOpen(handle: FileHandle, from: number, fileBytes: number): AsyncGenerator<DumpedItem> {
-  let position = from
-  let chunkBytes = CHUNK_BYTES
-  while (position < fileBytes) {
-    const length = Math.min(chunkBytes, fileBytes - position)
-    const chunk = Buffer.allocUnsafeSlow(length)
-    const count = await handle.read(chunk, 0, length, position)
-    if (count < length) return yield { kind: 'damage', position: position + count, what: 'the file became shorter' }
-    let at = 0
-    chunkBytes = CHUNK_BYTES
-    while (position + at < fileBytes) {
-      // Offsets are for the reader of the dump to judge: any will do.
-      const step = stepAt(chunk, at, fileBytes - position - at, 0, false)
-      if (step.kind === 'damaged') return yield { kind: 'damage', position: position + at, what: step.what }
-      if (step.kind === 'short') {
-        chunkBytes = Math.max(CHUNK_BYTES, step.neededBytes)
-        break
-      }
-      const batch = chunk.subarray(at, at + step.sizeBytes)
-      const item = readItem(batch, position + at)
+  const chunks = batchChunks(handle, { from, to: fileBytes, firstOffset: undefined, checkCrc: false })
+  for (let chunk = await chunks.next(); ; chunk = await chunks.next()) {
+    if (chunk.done) {
+      if (chunk.value.damage !== undefined) yield { kind: 'damage', ...chunk.value.damage }
+      return
+    }
+    for (const { batch, position } of chunk.value) {
+      const item = readItem(batch, position)
       yield item
       if (item.kind === 'damage') return
-      at += step.sizeBytes
     }
-    position += at
   }
 }
 

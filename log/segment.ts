@@ -9,7 +9,8 @@ import { BATCH_HEADER_BYTES, readBaseOffset, readLastOffset, readMaxTimestamp } 
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
-import { cutBatches, type Damage, stepAt, type Wanted } from './batch-walk.ts'
+import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
+import { cutBatches, type Damage, type Wanted } from './batch-walk.ts'
 import { allOf } from './data-dir-files.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
@@ -20,9 +21,6 @@ import { TimeIndex } from './time-index.ts'
 
 /** Indexes hold offsets relative to the segment's base in 31 bits. */
 export const RELATIVE_OFFSET_MAX: number = 2 ** 31 - 1
-
-/** How much is read at once when walking a segment. */
-const SCAN_CHUNK_BYTES = 1024 * 1024
 
 /** Read beyond what was asked for: the index points at most this far before the batch that holds the first offset, mostly. */
 const READ_SLACK_BYTES = 8 * 1024
@@ -36,20 +34,6 @@ export interface SegmentParts {
 
 /** Sees a whole batch, in a view that is valid until it returns. False ends the walk before this batch. */
 export type BatchVisitor = (batch: Buffer, position: number) => boolean | undefined
-
-export interface ScanRange {
-  readonly from: number
-  readonly to: number
-  /** The least offset the first batch may have. */
-  readonly firstOffset: number
-  readonly checkCrc: boolean
-}
-
-/** Where a walk ended, and why if not at the end of its range. */
-export interface ScanEnd {
-  readonly position: number
-  readonly damage: Damage | undefined
-}
 
 export class Segment {
   readonly directory: string
@@ -183,31 +167,13 @@ export class Segment {
 
   /** Walks the batches of a part of the file. Stops at the first that cannot be right. */
   async scan(range: ScanRange, visit: BatchVisitor): Promise<ScanEnd> {
-    let { from: position, firstOffset: nextOffset } = range
-    let chunkBytes = SCAN_CHUNK_BYTES
     const lease = await this.#parts.pool.lease(this.path)
     try {
-      while (position < range.to) {
-        const length = Math.min(chunkBytes, range.to - position)
-        const chunk = await readChunk(lease, position, length)
-        let at = 0
-        chunkBytes = SCAN_CHUNK_BYTES
-        while (position + at < range.to) {
-          const step = stepAt(chunk, at, range.to - position - at, nextOffset, range.checkCrc)
-          if (step.kind === 'damaged') return { position: position + at, damage: { position: position + at, what: step.what } }
-          if (step.kind === 'short') {
-            chunkBytes = Math.max(SCAN_CHUNK_BYTES, step.neededBytes)
-            break
-          }
-          const batch = chunk.subarray(at, at + step.sizeBytes)
-          if (visit(batch, position + at) === false) return { position: position + at, damage: undefined }
-          nextOffset = readLastOffset(batch) + 1
-          at += step.sizeBytes
-        }
-        if (at === 0 && chunk.length < length) return { position, damage: { position, what: 'the file ends early' } }
-        position += at
+      const chunks = batchChunks(lease.handle, range)
+      for (let chunk = await chunks.next(); ; chunk = await chunks.next()) {
+        if (chunk.done) return chunk.value
+        for (const { batch, position } of chunk.value) if (visit(batch, position) === false) return { position, damage: undefined }
       }
-      return { position, damage: undefined }
     } finally {
       lease.release()
     }
@@ -249,7 +215,7 @@ export class Segment {
     try {
       while (position < fileBytes) {
         const length = Math.min(chunkBytes, fileBytes - position)
-        const chunk = await readChunk(lease, position, length)
+        const chunk = await readChunk(lease.handle, position, length)
         if (chunk.length < length) return { position: position + chunk.length, what: 'the file ends early' }
         const cut = cutBatches(chunk, position, fileBytes, nextOffset, wanted)
         if (cut.kind === 'found') {
@@ -286,13 +252,6 @@ export class Segment {
       await handle.close()
     }
   }
-}
-
-/** Up to `length` bytes; fewer only at the end of the file. */
-async function readChunk(lease: FileLease, position: number, length: number): Promise<Buffer> {
-  const chunk = Buffer.allocUnsafeSlow(length)
-  const count = await lease.handle.read(chunk, 0, length, position)
-  return count === length ? chunk : chunk.subarray(0, count)
 }
 
 function isDamage(found: Buffer | Damage | undefined): found is Damage {

@@ -1,0 +1,63 @@
+/** Reads a file of batches from front to back, a chunk at a time, trusting none of it. */
+import { readLastOffset } from '../protocol/batch-header.ts'
+import type { FileHandle } from '../runtime/runtime.ts'
+import { type Damage, stepAt } from './batch-walk.ts'
+
+/** How much is read at once. */
+const CHUNK_BYTES = 1024 * 1024
+
+export interface ScanRange {
+  readonly from: number
+  readonly to: number
+  /** The least offset the first batch may have; undefined: offsets are for someone else to judge. */
+  readonly firstOffset: number | undefined
+  readonly checkCrc: boolean
+}
+
+/** Where a walk ended, and why if not at the end of its range. */
+export interface ScanEnd {
+  readonly position: number
+  readonly damage: Damage | undefined
+}
+
+export interface PlacedBatch {
+  readonly batch: Buffer
+  readonly position: number
+}
+
+/** The whole batches of each chunk; they are valid for as long as they are held. Ends at the first that cannot be right. */
+export async function* batchChunks(handle: FileHandle, range: ScanRange): AsyncGenerator<readonly PlacedBatch[], ScanEnd, undefined> {
+  let { from: position } = range
+  let nextOffset = range.firstOffset ?? 0
+  let chunkBytes = CHUNK_BYTES
+  while (position < range.to) {
+    const length = Math.min(chunkBytes, range.to - position)
+    const chunk = await readChunk(handle, position, length)
+    const batches: PlacedBatch[] = []
+    let at = 0
+    let damage: Damage | undefined
+    chunkBytes = CHUNK_BYTES
+    while (position + at < range.to && damage === undefined) {
+      const step = stepAt(chunk, at, range.to - position - at, nextOffset, range.checkCrc)
+      if (step.kind === 'damaged') damage = { position: position + at, what: step.what }
+      if (step.kind === 'short') chunkBytes = Math.max(CHUNK_BYTES, step.neededBytes)
+      if (step.kind !== 'batch') break
+      const batch = chunk.subarray(at, at + step.sizeBytes)
+      batches.push({ batch, position: position + at })
+      if (range.firstOffset !== undefined) nextOffset = readLastOffset(batch) + 1
+      at += step.sizeBytes
+    }
+    if (at === 0 && damage === undefined && chunk.length < length) damage = { position, what: 'the file ends early' }
+    position += at
+    if (batches.length > 0) yield batches
+    if (damage !== undefined) return { position, damage }
+  }
+  return { position, damage: undefined }
+}
+
+/** Up to `length` bytes; fewer only at the end of the file. */
+export async function readChunk(handle: FileHandle, position: number, length: number): Promise<Buffer> {
+  const chunk = Buffer.allocUnsafeSlow(length)
+  const count = await handle.read(chunk, 0, length, position)
+  return count === length ? chunk : chunk.subarray(0, count)
+}
