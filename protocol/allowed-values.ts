@@ -24,6 +24,7 @@ export function allowedValues({ kind, min = 0, max = 0, values = [], unlimited =
     case 'boolean':
       return { range: undefined, words: ['true', 'false'] }
     case 'integer':
+    case 'ratio':
       return { range: `${min} to ${max}`, words }
     case 'size':
       return { range: `${formatSize(min)} to ${formatSize(max)}`, words }

@@ -16,12 +16,12 @@ export const BATCH_HEADER_BYTES = 61
 export const BATCH_LENGTH_OVERHEAD_BYTES = 12
 
 const MAGIC = 2
-const CODEC_MASK = 0x07
+export const CODEC_MASK = 0x07
 const CODEC_MAX = 4
 const APPEND_TIME_BIT = 0x08
 const TRANSACTIONAL_BIT = 0x10
 const CONTROL_BIT = 0x20
-const DELETE_HORIZON_BIT = 0x40
+export const DELETE_HORIZON_BIT = 0x40
 const KNOWN_BITS = 0x7f
 
 /** A record of the smallest size: six one-byte fields and its length. */
@@ -153,9 +153,9 @@ export function isChecksumRight(buffer: Buffer, at = 0): boolean {
  * Checks one batch as a producer sent it: `buffer` is exactly the batch. Throws `CORRUPT_BATCH`,
  * `INVALID_RECORD`, `INVALID_TIMESTAMP` or `UNSUPPORTED_COMPRESSION` with the rule that is broken. The
  * records of an uncompressed batch are walked by their lengths, so that no client can
- * store what consumers would choke on; compressed ones are trusted to their checksum.
+ * store what consumers would choke on; compressed ones are trusted to their checksum. `needsKeys`: none may be without a key.
  */
-export function validateProducedBatch(buffer: Buffer, limits: { readonly timestampMaxMs: number }): void {
+export function validateProducedBatch(buffer: Buffer, limits: { readonly timestampMaxMs: number; readonly needsKeys?: boolean }): void {
   if (buffer.length < BATCH_HEADER_BYTES)
     throw corrupt(`a batch of ${buffer.length} bytes is shorter than its header (${BATCH_HEADER_BYTES})`)
   const claimedBytes = readBatchSize(buffer)
@@ -168,14 +168,18 @@ export function validateProducedBatch(buffer: Buffer, limits: { readonly timesta
   validateCounts(buffer)
   validateTimestamps(buffer, limits.timestampMaxMs)
   validateProducer(buffer)
-  if (codecOf(readAttributes(buffer)) === 0) {
-    const cursor: Cursor = { buffer, position: BATCH_HEADER_BYTES, end: buffer.length }
-    walkRecords(cursor, {
-      recordCount: readRecordCount(buffer),
-      baseTimestamp: readBaseTimestamp(buffer),
-      maxTimestamp: readMaxTimestamp(buffer),
-    })
-  }
+  if (codecOf(readAttributes(buffer)) === 0)
+    validateRecords(buffer, { buffer, position: BATCH_HEADER_BYTES, end: buffer.length }, limits.needsKeys === true)
+}
+
+/** Walks the records of a batch, which lie, decompressed, where `cursor` begins. */
+export function validateRecords(batch: Buffer, cursor: Cursor, needsKeys: boolean): void {
+  walkRecords(cursor, {
+    recordCount: readRecordCount(batch),
+    baseTimestamp: readBaseTimestamp(batch),
+    maxTimestamp: readMaxTimestamp(batch),
+    needsKeys,
+  })
 }
 
 function validateAttributes(attributes: number): void {
@@ -275,7 +279,8 @@ export function writeBatchHeader(
   renewChecksum(buffer, at)
 }
 
-function renewChecksum(buffer: Buffer, at: number): void {
+/** After a change of what the checksum covers. */
+export function renewChecksum(buffer: Buffer, at: number): void {
   buffer.writeUInt32BE(crc32c(buffer, at + AT.attributes, at + readBatchSize(buffer, at)), at + AT.crc)
 }
 

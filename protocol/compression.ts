@@ -99,12 +99,17 @@ function guarded(name: CompressionName, codec: Codec): Codec {
       try {
         return codec.decompress(packed, maxBytes)
       } catch (error) {
-        if (TidemarkError.is(error)) throw error
-        if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(name, maxBytes)
-        throw corruptStream(name, error instanceof Error ? error.message : String(error), error)
+        throw asCodecError(name, error, maxBytes)
       }
     },
   }
+}
+
+/** What decompressing to at most `maxBytes` failed with, as one of ours. */
+export function asCodecError(name: CompressionName, error: unknown, maxBytes: number): TidemarkError {
+  if (TidemarkError.is(error)) return error
+  if (error instanceof Error && 'code' in error && error.code === 'ERR_BUFFER_TOO_LARGE') return tooLarge(name, maxBytes)
+  return corruptStream(name, error instanceof Error ? error.message : String(error), error)
 }
 
 export function corruptStream(name: CompressionName, detail: string, cause?: unknown): TidemarkError {

@@ -9,14 +9,16 @@ export interface WalkedBatch {
   readonly recordCount: number
   readonly baseTimestamp: number
   readonly maxTimestamp: number
+  /** The topic is compacted. */
+  readonly needsKeys: boolean
 }
 
 /**
  * Every record lies within the batch and has its place as offset delta and a time up to the batch's
- * latest; nothing is left over. Throws `CORRUPT_BATCH` or `INVALID_TIMESTAMP` with the record that breaks the rule.
+ * latest; nothing is left over. Throws `CORRUPT_BATCH`, `INVALID_TIMESTAMP` or `INVALID_RECORD` with the record that breaks the rule.
  */
 export function walkRecords(cursor: Cursor, batch: WalkedBatch): void {
-  const { recordCount, baseTimestamp, maxTimestamp } = batch
+  const { recordCount, baseTimestamp, maxTimestamp, needsKeys } = batch
   for (let index = 0; index < recordCount; index++) {
     const length = readVarint(cursor)
     const recordEnd = cursor.position + length
@@ -26,7 +28,7 @@ export function walkRecords(cursor: Cursor, batch: WalkedBatch): void {
     if (timestamp < 0 || timestamp > maxTimestamp) throw badTimestamp(index, timestamp, maxTimestamp)
     const offsetDelta = readVarint(cursor)
     if (offsetDelta !== index) throw corrupt(`record ${index} has the offset delta ${offsetDelta}`)
-    skipBytes(cursor, recordEnd, index)
+    if (skipBytes(cursor, recordEnd, index) < 0 && needsKeys) throw keyless(index)
     skipBytes(cursor, recordEnd, index)
     const headerCount = readVarint(cursor)
     if (headerCount !== 0) skipHeaders(cursor, recordEnd, headerCount, index)
@@ -57,6 +59,16 @@ function badTimestamp(index: number, timestamp: number, maxTimestamp: number): T
     'INVALID_TIMESTAMP',
     `record ${index} has the timestamp ${timestamp}, possible are 0 to the batch's latest, ${maxTimestamp}`,
     { outcome: 'failed' },
+  )
+}
+
+function keyless(index: number): TidemarkError {
+  return new TidemarkError(
+    'INVALID_RECORD',
+    `record ${index} has no key, and the topic is compacted: it keeps the newest record of each key`,
+    {
+      outcome: 'failed',
+    },
   )
 }
 

@@ -11,7 +11,7 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts
 export type Durability = 'fsync' | 'replicated' | 'none'
 export type PartitionerName = 'murmur3' | 'murmur2'
 export type TimestampType = 'create' | 'append'
-export type CleanupPolicy = 'delete' | 'compact'
+export type CleanupPolicy = 'delete' | 'compact' | 'delete,compact' | 'compact,delete'
 
 /** All settings of a topic, parsed. Times in milliseconds, sizes in bytes; `Infinity` stands for "no limit". */
 export interface TopicConfig {
@@ -20,6 +20,10 @@ export interface TopicConfig {
   readonly minInsyncReplicas: number
   readonly maxMessageBytes: number
   readonly cleanupPolicy: CleanupPolicy
+  readonly minCleanableDirtyRatio: number
+  readonly deleteRetentionMs: number
+  readonly minCompactionLagMs: number
+  readonly maxCompactionLagMs: number
   readonly retentionMs: number
   readonly retentionBytes: number
   readonly segmentBytes: number
@@ -34,6 +38,7 @@ type SettingType =
   | { readonly kind: 'duration'; readonly min: number; readonly max: number; readonly unlimited?: boolean }
   | { readonly kind: 'size'; readonly min: number; readonly max: number; readonly unlimited?: boolean }
   | { readonly kind: 'integer'; readonly min: number; readonly max: number }
+  | { readonly kind: 'ratio'; readonly min: number; readonly max: number }
   | { readonly kind: 'choice'; readonly values: readonly string[] }
 
 export interface TopicSetting {
@@ -79,9 +84,33 @@ export const TOPIC_SETTINGS: Readonly<Record<string, TopicSetting>> = {
   },
   'cleanup.policy': {
     field: 'cleanupPolicy',
-    type: { kind: 'choice', values: ['delete', 'compact'] },
+    type: { kind: 'choice', values: ['delete', 'compact', 'delete,compact', 'compact,delete'] },
     defaultText: 'delete',
-    text: 'What happens to old data. delete: whole segments go when they pass retention.ms or retention.bytes. compact: the newest record of each key stays.',
+    text: 'What happens to old data. delete: whole segments go when they pass retention.ms or retention.bytes. compact: of each key the newest record stays, and every record needs a key. Both may be named.',
+  },
+  'min.cleanable.dirty.ratio': {
+    field: 'minCleanableDirtyRatio',
+    type: { kind: 'ratio', min: 0, max: 1 },
+    defaultText: '0.5',
+    text: 'A log is compacted when this share of it, by bytes, was written since the last time. Smaller: fewer superseded records, more work.',
+  },
+  'delete.retention.ms': {
+    field: 'deleteRetentionMs',
+    type: { kind: 'duration', min: 0, max: YEARS_MS },
+    defaultText: '1d',
+    text: 'How long a record without a value, which deletes its key, stays in a compacted log. Whoever reads the log from its start within this time sees every deletion.',
+  },
+  'min.compaction.lag.ms': {
+    field: 'minCompactionLagMs',
+    type: { kind: 'duration', min: 0, max: YEARS_MS },
+    defaultText: '0ms',
+    text: 'Records younger than this are not compacted away.',
+  },
+  'max.compaction.lag.ms': {
+    field: 'maxCompactionLagMs',
+    type: { kind: 'duration', min: 1000, max: YEARS_MS, unlimited: true },
+    defaultText: 'unlimited',
+    text: 'A log with uncompacted records older than this is compacted whatever its dirty ratio, and its active segment is closed by then.',
   },
   'retention.ms': {
     field: 'retentionMs',
@@ -133,6 +162,16 @@ export const TOPIC_SETTINGS: Readonly<Record<string, TopicSetting>> = {
   },
 }
 
+/** The newest record of each key stays. */
+export function isCompacted({ cleanupPolicy }: Pick<TopicConfig, 'cleanupPolicy'>): boolean {
+  return cleanupPolicy !== 'delete'
+}
+
+/** Old segments go by age and size. */
+export function isRetentionLimited({ cleanupPolicy }: Pick<TopicConfig, 'cleanupPolicy'>): boolean {
+  return cleanupPolicy !== 'compact'
+}
+
 /** The word for "no limit". */
 export const UNLIMITED = 'unlimited'
 
@@ -171,6 +210,10 @@ function parseSetting(key: string, setting: TopicSetting, text: string): string 
       return text
     case 'integer':
       if (!/^\d+$/.test(text)) throw new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected a whole number`)
+      return inRange(key, Number(text), type, String)
+    case 'ratio':
+      if (!/^\d+(\.\d+)?$/.test(text))
+        throw new TidemarkError('INVALID_CONFIG', `${key} is ${JSON.stringify(text)}, expected a number such as 0.5`)
       return inRange(key, Number(text), type, String)
     case 'duration':
       if (type.unlimited && isUnlimited(text)) return Number.POSITIVE_INFINITY

@@ -163,6 +163,13 @@ describe('a produced batch is refused', () => {
     expect(codeOf(() => validateProducedBatch(batchOf(SOUND), { timestampMaxMs: 999 }))).toBe('INVALID_TIMESTAMP')
   })
 
+  it('without a key, where the topic needs one', () => {
+    const keyless = '0e 00 00 00 01 02 76 00'
+    expect(codeOf(() => validateProducedBatch(batchOf(keyless), NO_LIMIT))).toBe('none')
+    expect(codeOf(() => validateProducedBatch(batchOf(keyless), { ...NO_LIMIT, needsKeys: true }))).toBe('INVALID_RECORD')
+    expect(codeOf(() => validateProducedBatch(batchOf(SOUND), { ...NO_LIMIT, needsKeys: true }))).toBe('none')
+  })
+
   it('or can be read, whatever its bytes', async () => {
     const builder = new BatchBuilder()
     for (let n = 0; n < 4; n++) builder.append(Buffer.from(`k${n}`), Buffer.alloc(9, n), T + n, [['h', Buffer.from('x')]])

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Codec, codecNumber, compressionOfNumber, loadCodec } from '../../protocol/compression.ts'
+import { compressAside, decompressAside } from '../../protocol/compression-aside.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 
 const NAMES = ['gzip', 'snappy', 'lz4', 'zstd'] as const
@@ -120,6 +121,16 @@ describe.each(NAMES)('%s', (name) => {
     const packed = codec(name).compress(Buffer.alloc(100_000))
     expect(codec(name).decompress(packed, 100_000)).toHaveLength(100_000)
     expect(codeOf(() => codec(name).decompress(packed, 99_999))).toBe('LIMIT_EXCEEDED')
+  })
+
+  it('does the same for those who wait', async () => {
+    const plain = Buffer.from(PLAIN.repeat(500))
+    const packed = await compressAside(name, plain)
+    expect(packed.length).toBeLessThan(plain.length / 10)
+    expect(codec(name).decompress(packed, MIB).equals(plain)).toBe(true)
+    expect((await decompressAside(name, packed, MIB)).equals(plain)).toBe(true)
+    await expect(decompressAside(name, packed, plain.length - 1)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    await expect(decompressAside(name, packed.subarray(0, -9), MIB)).rejects.toMatchObject({ code: 'CORRUPT_BATCH' })
   })
 
   it('answers damage and truncation with a code of ours, and at once', () => {

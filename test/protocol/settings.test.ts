@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type ErrorCode, ERRORS, TidemarkError } from '../../protocol/errors.ts'
 import { decodeErrorDetail, encodeErrorDetail, errorOfStatus, fromErrorDetail, toErrorDetail } from '../../protocol/error-wire.ts'
 import { topicCollisionKey, validateTopicName } from '../../protocol/names.ts'
-import { DEFAULT_TOPIC_CONFIG, parseTopicConfig, TOPIC_SETTINGS } from '../../protocol/topic-config.ts'
+import { DEFAULT_TOPIC_CONFIG, isCompacted, isRetentionLimited, parseTopicConfig, TOPIC_SETTINGS } from '../../protocol/topic-config.ts'
 import { formatDuration, formatSize, parseDuration, parseSize } from '../../protocol/units.ts'
 import { VERSION } from '../../protocol/version.ts'
 
@@ -61,6 +61,9 @@ describe('topic settings', () => {
     [{ durability: 'FSYNC' }, /fsync, replicated, none/],
     [{ 'retention.mss': '1' }, /did you mean retention.ms/],
     [{ 'min.insync.replicas': '0' }, /allowed is 1/],
+    [{ 'cleanup.policy': 'shred' }, /delete, compact/],
+    [{ 'min.cleanable.dirty.ratio': '1.5' }, /allowed is 0 to 1/],
+    [{ 'min.cleanable.dirty.ratio': 'half' }, /such as 0.5/],
   ])('%j is refused', (texts, message) => {
     expect(() => parseTopicConfig(texts)).toThrow(message)
   })
@@ -68,6 +71,16 @@ describe('topic settings', () => {
   it('know "unlimited", also in the form of -1', () => {
     expect(parseTopicConfig({ 'retention.ms': '-1' }).retentionMs).toBe(Number.POSITIVE_INFINITY)
     expect(parseTopicConfig({ 'retention.bytes': 'unlimited' }).retentionBytes).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  it.each([
+    ['delete', false, true],
+    ['compact', true, false],
+    ['delete,compact', true, true],
+    ['compact,delete', true, true],
+  ])('say with %j what happens to old data', (policy, compacted, limited) => {
+    const config = parseTopicConfig({ 'cleanup.policy': policy, 'min.cleanable.dirty.ratio': '0.25' })
+    expect([isCompacted(config), isRetentionLimited(config), config.minCleanableDirtyRatio]).toEqual([compacted, limited, 0.25])
   })
 
   it('each fill a field of their own', () => {
