@@ -57,39 +57,56 @@ export function stepAt(chunk: Buffer, at: number, fileBytesLeft: number, nextOff
 
 /** What a reader wants. */
 export interface Wanted {
-  /** The first batch is the one that holds it. */
+  /** The first batch is the one that holds it, or the next where it is missing. */
   readonly offset: number
   /** At least one batch even when it is larger. */
   readonly maxBytes: number
   /** No batch that reaches it. */
   readonly endOffset: number
+  /** Below, offsets may be missing. */
+  readonly sparseBelow: number
 }
 
-/** What a chunk had of what is wanted. `more`: nothing yet; go on at `position` with a chunk of at least `neededBytes`. */
-export type Cut =
-  | { readonly kind: 'found'; readonly batches: Buffer; readonly endPosition: number; readonly nextOffset: number }
-  | { readonly kind: 'none' }
-  | { readonly kind: 'more'; readonly position: number; readonly neededBytes: number; readonly nextOffset: number }
-  | { readonly kind: 'damaged'; readonly damage: Damage }
+/**
+ * What there is of what is wanted, from `position` of the file on. `none`: the first batch that is not too old begins there, at offset
+ * `firstOffset`, and is not wanted; at the end of the file there is no such batch.
+ */
+export type Found =
+  | {
+      readonly kind: 'batches'
+      readonly batches: Buffer
+      readonly position: number
+      readonly firstOffset: number
+      readonly nextOffset: number
+    }
+  | { readonly kind: 'none'; readonly position: number; readonly firstOffset: number | undefined }
+  | ({ readonly kind: 'damage' } & Damage)
+
+/** What a chunk had of it. `more`: nothing yet; go on at `position` with a chunk of at least `neededBytes`. */
+export type Cut = Found | { readonly kind: 'more'; readonly position: number; readonly neededBytes: number; readonly nextOffset: number }
 
 /** Cuts what is wanted out of a chunk that begins at a batch. */
 export function cutBatches(chunk: Buffer, position: number, fileBytes: number, firstOffset: number, wanted: Wanted): Cut {
   let nextOffset = firstOffset
   let start = -1
+  let unwantedOffset: number | undefined
   let at = 0
   while (position + at < fileBytes) {
     const step = stepAt(chunk, at, fileBytes - position - at, nextOffset, false)
     if (step.kind === 'damaged') {
       // What lies before the damage is sound; who asks for more will hear of it.
       if (start >= 0) break
-      return { kind: 'damaged', damage: { position: position + at, what: step.what } }
+      return { kind: 'damage', position: position + at, what: step.what }
     }
     if (step.kind === 'short') {
       if (start >= 0) break
       return { kind: 'more', position: position + at, neededBytes: step.neededBytes, nextOffset }
     }
     const lastOffset = readLastOffset(chunk, at)
-    if (lastOffset >= wanted.endOffset) break
+    if (lastOffset >= wanted.endOffset) {
+      unwantedOffset = readBaseOffset(chunk, at)
+      break
+    }
     if (start >= 0 && at + step.sizeBytes - start > wanted.maxBytes) break
     if (start < 0 && lastOffset >= wanted.offset) start = at
     nextOffset = lastOffset + 1
@@ -99,7 +116,9 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
       return { kind: 'more', position: position + at, neededBytes: BATCH_HEADER_BYTES, nextOffset }
     if (at === chunk.length) break
   }
-  return start < 0 ? { kind: 'none' } : { kind: 'found', batches: chunk.subarray(start, at), endPosition: position + at, nextOffset }
+  if (start < 0) return { kind: 'none', position: position + at, firstOffset: unwantedOffset }
+  const batches = chunk.subarray(start, at)
+  return { kind: 'batches', batches, position: position + start, firstOffset: readBaseOffset(batches), nextOffset }
 }
 
 function largestBatchBytes(): number {

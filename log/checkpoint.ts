@@ -6,11 +6,23 @@
  * durable before it.
  */
 import { TidemarkError } from '../protocol/errors.ts'
+import type { SegmentId } from './file-names.ts'
 
-export interface SegmentMark {
-  readonly baseOffset: number
+export interface SegmentMark extends SegmentId {
   readonly sizeBytes: number
 }
+
+/** What compaction has made of the log. */
+export interface CompactionState {
+  /** Of the records below, only the newest of each key is left. */
+  readonly cleanOffset: number
+  /** Below, offsets may be missing; from here on there is no gap. */
+  readonly sparseBelow: number
+  /** When every record without a value that is left below `cleanOffset` may go, wall clock; 0: there is none. */
+  readonly tombstonesUntilMs: number
+}
+
+export const NEVER_COMPACTED: CompactionState = { cleanOffset: 0, sparseBelow: 0, tombstonesUntilMs: 0 }
 
 export interface Checkpoint {
   /** Records below were deleted. */
@@ -20,14 +32,18 @@ export interface Checkpoint {
   readonly activeSinceMs: number
   /** In order of offset; the last is active. */
   readonly segments: readonly SegmentMark[]
+  readonly compaction: CompactionState
 }
 
 const VERSION = 1
 
-export function serializeCheckpoint(checkpoint: Checkpoint): Buffer {
-  const { logStartOffset, recoveryOffset, activeSinceMs } = checkpoint
-  const segments = checkpoint.segments.map(({ baseOffset, sizeBytes }) => [baseOffset, sizeBytes])
-  return Buffer.from(`${JSON.stringify({ version: VERSION, logStartOffset, recoveryOffset, activeSinceMs, segments })}\n`)
+export function serializeCheckpoint({ logStartOffset, recoveryOffset, activeSinceMs, ...rest }: Checkpoint): Buffer {
+  const segments = rest.segments.map(({ baseOffset, sizeBytes, generation }) =>
+    generation === 0 ? [baseOffset, sizeBytes] : [baseOffset, sizeBytes, generation],
+  )
+  // Only where there is something to say: on a full disk a checkpoint must be small.
+  const compaction = Object.values(rest.compaction).some((value) => value !== 0) ? rest.compaction : undefined
+  return Buffer.from(`${JSON.stringify({ version: VERSION, logStartOffset, recoveryOffset, activeSinceMs, segments, compaction })}\n`)
 }
 
 /** Throws `CORRUPT_LOG` when it is not what `serializeCheckpoint` writes. */
@@ -35,8 +51,10 @@ export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
   const fields = parseObject(content)
   const { logStartOffset, recoveryOffset, activeSinceMs } = fields
   const segments = Array.isArray(fields.segments) ? fields.segments.map(parseMark) : [undefined]
+  const compaction = parseCompaction(fields.compaction ?? NEVER_COMPACTED)
   const isSound =
     fields.version === VERSION &&
+    compaction !== undefined &&
     isCount(logStartOffset) &&
     isCount(recoveryOffset) &&
     isCount(activeSinceMs) &&
@@ -49,7 +67,7 @@ export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
       `${path} is damaged, or of another version. Put it back from a backup, or move it away: then the whole log is checked at the next start, deleted records may come back, and what follows a damaged batch is lost`,
     )
   }
-  return { logStartOffset, recoveryOffset, activeSinceMs, segments: segments as SegmentMark[] }
+  return { logStartOffset, recoveryOffset, activeSinceMs, segments: segments as SegmentMark[], compaction }
 }
 
 function parseObject(content: Buffer): Record<string, unknown> {
@@ -62,9 +80,17 @@ function parseObject(content: Buffer): Record<string, unknown> {
 }
 
 function parseMark(value: unknown): SegmentMark | undefined {
-  if (!Array.isArray(value) || value.length !== 2) return undefined
-  const [baseOffset, sizeBytes] = value as unknown[]
-  return isCount(baseOffset) && isCount(sizeBytes) ? { baseOffset, sizeBytes } : undefined
+  if (!Array.isArray(value) || value.length < 2 || value.length > 3) return undefined
+  const [baseOffset, sizeBytes, generation = 0] = value as unknown[]
+  return isCount(baseOffset) && isCount(sizeBytes) && isCount(generation) ? { baseOffset, sizeBytes, generation } : undefined
+}
+
+function parseCompaction(value: unknown): CompactionState | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { cleanOffset, sparseBelow, tombstonesUntilMs } = value as Record<string, unknown>
+  return isCount(cleanOffset) && isCount(sparseBelow) && isCount(tombstonesUntilMs)
+    ? { cleanOffset, sparseBelow, tombstonesUntilMs }
+    : undefined
 }
 
 function isCount(value: unknown): value is number {

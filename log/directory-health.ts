@@ -65,6 +65,13 @@ export class DirectoryHealth {
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  /** Throws `DISK_FULL` when so many bytes more would leave less space than is kept free. */
+  async checkRoom(bytes: number): Promise<void> {
+    const freeBytes = await this.#files.freeBytes(this.#path)
+    if (freeBytes - bytes >= this.#minFreeBytes) return
+    throw this.#fullError(`${this.#path} has ${freeBytes} bytes left, ${bytes} are needed and ${this.#minFreeBytes} kept free`, undefined)
+  }
+
   fail(what: string, cause: unknown): void {
     if (this.#failure !== undefined) return
     const message = cause instanceof Error ? cause.message : String(cause)

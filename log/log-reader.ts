@@ -34,13 +34,12 @@ export class LogReader {
   async read(offset: number, maxBytes: number, endOffset: number): Promise<Buffer[]> {
     const cached = this.readCached(offset, maxBytes, endOffset)
     if (cached !== undefined) return cached
-    try {
-      return await this.#readFromDisk({ offset, maxBytes, endOffset: Math.min(endOffset, this.#parts.commit.writtenOffset) })
-    } catch (error) {
-      // Retention may have removed the segment while it was being read.
+    return this.#onPresentSegments((end, sparseBelow) =>
+      this.#readFromDisk({ offset, maxBytes, endOffset: Math.min(endOffset, end), sparseBelow }),
+    ).catch((error: unknown) => {
       this.#checkOffset(offset)
-      throw asStorageError(error, this.#parts.directory)
-    }
+      throw error
+    })
   }
 
   offsetForTimestamp(timestampMs: number, endOffset: number): Promise<TimedOffset | undefined> {
@@ -62,29 +61,42 @@ export class LogReader {
   async #readFromDisk(wanted: Wanted): Promise<Buffer[]> {
     if (wanted.offset >= wanted.endOffset) return []
     const { segments } = this.#parts.upkeep
-    const at = Math.max(
-      0,
-      segments.findLastIndex((segment) => segment.baseOffset <= wanted.offset),
-    )
-    const [segment, next] = segments.slice(at, at + 2)
-    const found = await segment?.read(wanted, this.#parts.config().indexIntervalBytes)
-    if (found !== undefined) return [found]
-    if (next === undefined || next.baseOffset > wanted.endOffset) return []
-    throw new TidemarkError(
-      'CORRUPT_LOG',
-      `${segment?.path} ends before offset ${wanted.offset}, the next segment begins at ${next.baseOffset}`,
-    )
+    const first = segments.findLastIndex((segment) => segment.baseOffset <= wanted.offset)
+    const from = segments.slice(Math.max(0, first))
+    for (const [at, segment] of from.entries()) {
+      const found = await segment.read(wanted, this.#parts.config().indexIntervalBytes)
+      if (found !== undefined) return [found]
+      const next = from[at + 1]
+      if (next === undefined || next.baseOffset > wanted.endOffset) return []
+      if (next.baseOffset > wanted.sparseBelow)
+        throw new TidemarkError(
+          'CORRUPT_LOG',
+          `${segment.path} ends before offset ${wanted.offset}, the next segment begins at ${next.baseOffset}`,
+        )
+    }
+    return []
   }
 
   async #lookUp<T>(endOffset: number, find: (range: OffsetRange) => Promise<T>): Promise<T> {
-    const { commit, upkeep, logEndOffset, directory } = this.#parts
-    try {
-      // With durability none readers may see what is not written yet; look-ups go through the files.
-      const visibleEnd = Math.min(endOffset, logEndOffset())
-      if (commit.writtenOffset < visibleEnd) await commit.whenFlushed(visibleEnd)
-      return await find({ startOffset: upkeep.logStartOffset, endOffset: Math.min(endOffset, commit.writtenOffset) })
-    } catch (error) {
-      throw asStorageError(error, directory)
+    const { commit, upkeep, logEndOffset } = this.#parts
+    // With durability none readers may see what is not written yet; look-ups go through the files.
+    const visibleEnd = Math.min(endOffset, logEndOffset())
+    if (commit.writtenOffset < visibleEnd) await commit.whenFlushed(visibleEnd)
+    return this.#onPresentSegments((end, sparseBelow) =>
+      find({ startOffset: upkeep.logStartOffset, endOffset: Math.min(endOffset, end), sparseBelow }),
+    )
+  }
+
+  /** Retention and compaction may remove a segment while it is being read: then it is read again, from what there is by now. */
+  async #onPresentSegments<T>(work: (writtenOffset: number, sparseBelow: number) => Promise<T>): Promise<T> {
+    const { upkeep, commit, directory } = this.#parts
+    for (;;) {
+      const { removalCount } = upkeep
+      try {
+        return await work(commit.writtenOffset, upkeep.compaction.sparseBelow)
+      } catch (error) {
+        if (upkeep.removalCount === removalCount) throw asStorageError(error, directory)
+      }
     }
   }
 }

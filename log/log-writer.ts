@@ -4,7 +4,7 @@
  * `GroupCommit` does the writing and asks here; everything runs between two writes.
  */
 import type { TidemarkError } from '../protocol/errors.ts'
-import type { TopicConfig } from '../protocol/topic-config.ts'
+import { isCompacted, type TopicConfig } from '../protocol/topic-config.ts'
 import { asStorageError, isDiskBroken, isDiskFull } from './directory-health.ts'
 import { type CommitOwner, GroupCommit } from './group-commit.ts'
 import { RELATIVE_OFFSET_MAX, type Segment } from './segment.ts'
@@ -65,8 +65,11 @@ export class LogWriter implements CommitOwner {
   }
 
   isRollDueByAge(nowMs: number): boolean {
+    const { config } = this.#owner
     const firstAppendMs = this.#upkeep.active?.firstAppendMs
-    return firstAppendMs !== undefined && nowMs - firstAppendMs > this.#owner.config.segmentMs
+    // The active segment is never compacted.
+    const ageMaxMs = isCompacted(config) ? Math.min(config.segmentMs, config.maxCompactionLagMs) : config.segmentMs
+    return firstAppendMs !== undefined && nowMs - firstAppendMs > ageMaxMs
   }
 
   get syncsAtOnce(): boolean {
@@ -78,12 +81,19 @@ export class LogWriter implements CommitOwner {
     const active = await this.#upkeep.prepareActive(this.commit.writtenOffset, config.indexIntervalBytes)
     const isFull = active.sizeBytes > 0 && active.sizeBytes + next.buffer.length > config.segmentBytes
     const isOffsetSpanFull = next.lastOffset - active.baseOffset > RELATIVE_OFFSET_MAX
-    if (isFull || isOffsetSpanFull || this.isRollDueByAge(this.#parts.runtime.clock.now())) return this.roll()
-    if (this.#upkeep.bytesSinceCheckpoint > CHECKPOINT_EVERY_BYTES) {
+    if (isFull || isOffsetSpanFull || this.isRollDueByAge(this.#parts.runtime.clock.now()))
+      return this.#startingFor(next, await this.roll())
+    if (this.#upkeep.bytesSinceCheckpoint > CHECKPOINT_EVERY_BYTES || this.#upkeep.isSparsenessNew) {
       await this.commit.whenFlushed(this.commit.writtenOffset)
       await this.#upkeep.checkpoint(this.commit.flushedOffset)
     }
-    return active
+    return this.#startingFor(next, active)
+  }
+
+  /** The segment, or another one if it is empty and `next`, behind a gap of the leader's compacted log, is too far from where it begins. */
+  async #startingFor(next: CachedBatch, active: Segment): Promise<Segment> {
+    const isWithin = next.baseOffset >= active.baseOffset && next.lastOffset - active.baseOffset <= RELATIVE_OFFSET_MAX
+    return isWithin ? active : this.#upkeep.beginAnew(next.baseOffset)
   }
 
   roomIn(segment: Segment): number {

@@ -15,6 +15,7 @@ import { OFFSET_MAX } from '../protocol/ids.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { invariant } from '../runtime/invariant.ts'
 import { checkBatch, checkFollows, producerOf } from './append-checks.ts'
+import { LogCompactor } from './compaction.ts'
 import type { GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import { LogReader } from './log-reader.ts'
@@ -22,8 +23,7 @@ import type { Appended, LogDescription, LogIdentity, LogListener } from './log-t
 import { LogWriter, type WriterOwner, type WriterParts } from './log-writer.ts'
 import type { ProducerState } from './producer-state.ts'
 import type { RecoveredLog } from './recovery.ts'
-import { expiredSegmentCount } from './retention.ts'
-import type { Segment } from './segment.ts'
+import { LogRetention } from './retention.ts'
 import type { TimedOffset } from './time-lookup.ts'
 import { LogUpkeep } from './upkeep.ts'
 
@@ -47,6 +47,8 @@ export class PartitionLog implements WriterOwner {
   readonly #writer: LogWriter
   readonly #commit: GroupCommit
   readonly #reader: LogReader
+  readonly #retention: LogRetention
+  readonly #compactor: LogCompactor
   readonly #producers: ProducerState
   readonly #epochs: LeaderEpochs
   #logEndOffset: number
@@ -71,6 +73,13 @@ export class PartitionLog implements WriterOwner {
       commit: this.#commit,
       config: () => this.#config,
       logEndOffset: () => this.#logEndOffset,
+    })
+    const log = { directory: identity.directory, upkeep: this.#upkeep, writer: this.#writer, config: () => this.#config }
+    this.#compactor = new LogCompactor({ ...parts, ...log, producers: recovered.producers })
+    this.#retention = new LogRetention({
+      ...log,
+      nowMs: () => parts.runtime.clock.now(),
+      moved: () => this.#listener.advanced(),
     })
     this.#producers = recovered.producers
     this.#epochs = recovered.epochs
@@ -104,6 +113,10 @@ export class PartitionLog implements WriterOwner {
   /** The leader epochs of the log and where each began. */
   get leaderEpochs(): LeaderEpochs {
     return this.#epochs
+  }
+
+  get compactor(): LogCompactor {
+    return this.#compactor
   }
 
   get config(): TopicConfig {
@@ -162,13 +175,16 @@ export class PartitionLog implements WriterOwner {
   }
 
   /**
-   * Appends one batch as the leader has it: with its offset and its epoch, which follow on what is here. Throws `CORRUPT_BATCH` for a
-   * batch that changed on the way, `OFFSET_OUT_OF_RANGE` when it does not follow, `DISK_FULL` or `STORAGE_FAILED`; then nothing was appended.
+   * Appends one batch as the leader has it: with its offset and its epoch, which follow on what is here; below `sparseBelow` of the leader's
+   * log offsets may be missing. Throws `CORRUPT_BATCH` for a batch that changed on the way, `OFFSET_OUT_OF_RANGE` when it does not follow,
+   * `DISK_FULL` or `STORAGE_FAILED`; then nothing was appended.
    */
-  appendAsFollower(batch: Buffer): void {
+  appendAsFollower(batch: Buffer, sparseBelow = 0): void {
     if (this.#ended !== undefined) throw this.#ended
     this.#parts.health.checkWritable()
-    const { baseOffset, epoch } = checkFollows(batch, `${this.topic}-${this.partition}`, this.#logEndOffset, this.#epochs.latest)
+    const end = { endOffset: this.#logEndOffset, latestEpoch: this.#epochs.latest, sparseBelow }
+    const { baseOffset, epoch } = checkFollows(batch, `${this.topic}-${this.partition}`, end)
+    if (baseOffset > this.#logEndOffset) this.#upkeep.mayBeSparse(sparseBelow)
     const producer = producerOf(batch)
     this.#epochs.assign(epoch, baseOffset)
     if (producer !== undefined) this.#producers.update(producer, baseOffset, this.#parts.runtime.clock.now(), this.#commit.writtenOffset)
@@ -212,31 +228,14 @@ export class PartitionLog implements WriterOwner {
 
   /** Moves the log start up to `offset` (at most the log end) and removes the segments wholly below. Returns the log start. */
   async deleteRecordsBefore(offset: number): Promise<number> {
-    await this.#writer.run(async () => {
-      const newStart = Math.min(offset, this.flushedOffset)
-      if (newStart <= this.logStartOffset) return
-      const { segments } = this.#upkeep
-      const goneCount = segments.filter((_, at) => (segments[at + 1]?.baseOffset ?? Number.POSITIVE_INFINITY) <= newStart).length
-      await this.#moveLogStart(newStart, goneCount)
-    })
+    await this.#retention.deleteBefore(offset)
     return this.logStartOffset
   }
 
   /** Removes the segments that retention no longer keeps, all below `highWatermark`; returns how many. */
-  async applyRetention(highWatermark: number): Promise<number> {
-    let goneCount = 0
-    const nowMs = this.#parts.runtime.clock.now()
-    this.#producers.expire(nowMs)
-    if (this.#upkeep.active === undefined) return 0
-    await this.#writer.run(async () => {
-      if (this.#writer.isRollDueByAge(nowMs)) await this.#writer.roll()
-      const { segments } = this.#upkeep
-      goneCount = await expiredSegmentCount(segments, this.#config, highWatermark, this.writtenOffset, nowMs)
-      if (goneCount === 0) return
-      if (goneCount === segments.length) await this.#writer.roll()
-      await this.#moveLogStart(Math.max(this.logStartOffset, (segments[goneCount] as Segment).baseOffset), goneCount)
-    })
-    return goneCount
+  applyRetention(highWatermark: number): Promise<number> {
+    this.#producers.expire(this.#parts.runtime.clock.now())
+    return this.#retention.apply(highWatermark)
   }
 
   /** Records how far the log is durable, so that a recovery need not walk so much. */
@@ -249,6 +248,7 @@ export class PartitionLog implements WriterOwner {
     if (this.#ended !== undefined) return
     this.#ended = new TidemarkError('SHUTTING_DOWN', undefined, { outcome: 'failed' })
     try {
+      await this.#compactor.stop()
       if (this.#parts.health.failure !== undefined) return
       await this.flush()
       if (this.isCheckpointDue) await this.checkpoint()
@@ -288,13 +288,9 @@ export class PartitionLog implements WriterOwner {
   }
 
   async #letGo(): Promise<void> {
+    await this.#compactor.stop()
     await this.#commit.whenIdle()
     this.#parts.tail.clear()
     for (const segment of this.#upkeep.segments) segment.forgetFiles()
-  }
-
-  async #moveLogStart(offset: number, goneCount: number): Promise<void> {
-    await this.#upkeep.moveLogStart(offset, goneCount, this.flushedOffset, this.#config.fileDeleteDelayMs)
-    this.#listener.advanced()
   }
 }

@@ -79,6 +79,11 @@ export class ProducerState {
     throw refused('OUT_OF_ORDER_SEQUENCE', `producer ${batch.producerId} sent sequence ${batch.baseSequence}, expected ${expected}`)
   }
 
+  /** Whether a retry of the batch at `baseOffset` would be known for a duplicate. */
+  remembers(producerId: number, baseOffset: number): boolean {
+    return this.#producers.get(producerId)?.batches.some((batch) => batch.baseOffset === baseOffset) === true
+  }
+
   /**
    * Notes a batch that was appended at `baseOffset`. Batches at or above `writtenOffset` may still be taken back
    * by `truncate`, so the window counts only those below.

@@ -8,18 +8,18 @@
  * twice gives the same log.
  */
 import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/batch-header.ts'
-import { TidemarkError } from '../protocol/errors.ts'
 import { invariant } from '../runtime/invariant.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
-import { isTemporary, readSmallFile } from '../runtime/atomic-file.ts'
+import { readSmallFile } from '../runtime/atomic-file.ts'
 import type { Damage } from './batch-walk.ts'
-import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
-import { CHECKPOINT_FILE, DELETED_SUFFIX, LEADER_EPOCHS_FILE, LOG_SUFFIX, offsetName, offsetOfName, SNAPSHOT_SUFFIX } from './file-names.ts'
+import type { Checkpoint, CompactionState } from './checkpoint.ts'
+import { LEADER_EPOCHS_FILE, offsetName, SNAPSHOT_SUFFIX } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { ProducerState } from './producer-state.ts'
-import { Segment, type SegmentParts } from './segment.ts'
+import type { Segment, SegmentParts } from './segment.ts'
+import { damaged, findSegments, follows, readCheckpoint, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
 
 /** Of the tail, at a time. */
@@ -32,9 +32,10 @@ export interface RecoveredLog {
   readonly logEndOffset: number
   readonly producers: ProducerState
   readonly epochs: LeaderEpochs
+  readonly compaction: CompactionState
   /** The checkpoint does not cover all of it. */
   readonly isDirty: boolean
-  /** Files that belong to nothing: leftovers of an interrupted roll or retention. */
+  /** Files that belong to nothing: leftovers of an interrupted roll, retention or compaction. */
   readonly strays: readonly string[]
 }
 
@@ -74,6 +75,7 @@ export async function recoverLog(parts: SegmentParts, options: RecoveryOptions):
     logEndOffset: tail.endOffset,
     producers: replay.producers,
     epochs: replay.epochs,
+    compaction: { ...start.compaction, sparseBelow: Math.min(start.compaction.sparseBelow, tail.endOffset) },
     isDirty: tail.isDirty || isRebuilt,
     strays: [...strays, ...tail.dropped.map((segment) => segment.path)],
   }
@@ -98,53 +100,6 @@ class Replay {
     if (producer === undefined) return
     this.producers.update(producer, baseOffset, this.#nowMs, readLastOffset(batch) + 1)
   }
-}
-
-async function readCheckpoint(parts: SegmentParts, directory: string): Promise<Checkpoint | undefined> {
-  const path = `${directory}/${CHECKPOINT_FILE}`
-  const content = await readSmallFile(parts.files, path)
-  return content && parseCheckpoint(content, path)
-}
-
-/** A partition too young for a checkpoint, or one whose checkpoint was moved away: nothing is vouched for. */
-function withoutCheckpoint(names: readonly string[]): Checkpoint {
-  const bases = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? [])
-  const first = bases.length === 0 ? 0 : Math.min(...bases)
-  return { logStartOffset: first, recoveryOffset: first, activeSinceMs: 0, segments: [] }
-}
-
-/** The segments the checkpoint names, which must be there, and those begun after it. All other files of segments are strays. */
-async function findSegments(
-  parts: SegmentParts,
-  directory: string,
-  names: readonly string[],
-  start: Checkpoint,
-): Promise<{ segments: Segment[]; strays: string[] }> {
-  const sizes = new Map(start.segments.map(({ baseOffset, sizeBytes }) => [baseOffset, sizeBytes]))
-  const present = new Set(names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []))
-  const missing = start.segments.find(({ baseOffset }) => !present.has(baseOffset))
-  if (missing !== undefined)
-    throw damaged(`${directory}/${offsetName(missing.baseOffset, LOG_SUFFIX)} is missing, ${missing.sizeBytes} bytes of it were durable`)
-  const isKept = (base: number): boolean => sizes.has(base) || base >= start.recoveryOffset
-  const bases = [...present].filter(isKept).sort((a, b) => a - b)
-  const segments = await Promise.all(
-    bases.map(async (base) => {
-      const segment = new Segment(parts, directory, base, 0)
-      const fileBytes = (await parts.files.stat(segment.path))?.sizeBytes ?? 0
-      const durableBytes = sizes.get(base) ?? 0
-      if (fileBytes < durableBytes) throw damaged(`${segment.path} has ${fileBytes} bytes, ${durableBytes} were durable`)
-      // Of the active segment, and those begun later, all that is there; of a sealed one what it had when it was sealed.
-      segment.sizeBytes = base >= (start.segments.at(-1)?.baseOffset ?? 0) ? fileBytes : durableBytes
-      return segment
-    }),
-  )
-  const strays = names.filter((name) => isTemporary(name) || name.endsWith(DELETED_SUFFIX) || isOfDroppedSegment(name, isKept))
-  return { segments, strays: strays.map((name) => `${directory}/${name}`) }
-}
-
-function isOfDroppedSegment(name: string, isKept: (base: number) => boolean): boolean {
-  const base = /^(\d{20})\.(?:log|index|timeindex)$/.exec(name)?.[1]
-  return base !== undefined && !isKept(Number(base))
 }
 
 interface RecoveredTail {
@@ -172,9 +127,12 @@ async function recoverTail(
     const later = segments.slice(at + 1)
     const isVouched = segment.baseOffset === vouched?.baseOffset
     if (isVouched && vouched.sizeBytes > 0) segment.firstAppendMs = start.activeSinceMs
-    if (!isVouched && segment.baseOffset !== endOffset) throw damaged(`${segment.path} begins where offset ${endOffset} is expected`)
+    const { sparseBelow } = start.compaction
+    if (!isVouched && !follows(segment.baseOffset, endOffset, sparseBelow))
+      throw damaged(`${segment.path} begins where offset ${endOffset} is expected`)
     const isLast = later.every((one) => one.sizeBytes === 0)
-    const tail = await recoverSegment(segment, isVouched ? vouched.sizeBytes : 0, endOffset, isLast, replay, options)
+    const place = { from: isVouched ? vouched.sizeBytes : 0, nextOffset: endOffset, isLast, sparseBelow }
+    const tail = await recoverSegment(segment, place, replay, options)
     isDirty ||= tail.isChanged || !isVouched
     endOffset = tail.endOffset
     if (isLast) return { segments: segments.slice(0, at + 1), dropped: later, endOffset, isDirty }
@@ -183,12 +141,19 @@ async function recoverTail(
   return { segments: [...segments], dropped: [], endOffset, isDirty }
 }
 
+/** Which part of a segment is walked. */
+interface Place {
+  readonly from: number
+  readonly nextOffset: number
+  readonly isLast: boolean
+  /** Below, offsets may be missing. */
+  readonly sparseBelow: number
+}
+
 /** Walks one segment from `from` on, where `nextOffset` is expected; cuts it at the first damage if it is the last, refuses it if not. */
 async function recoverSegment(
   segment: Segment,
-  from: number,
-  nextOffset: number,
-  isLast: boolean,
+  { from, nextOffset, isLast, sparseBelow }: Place,
   replay: Replay,
   options: RecoveryOptions,
 ): Promise<{ endOffset: number; isChanged: boolean }> {
@@ -199,7 +164,7 @@ async function recoverSegment(
   let expected = nextOffset
   let gap: Damage | undefined
   const end = await segment.scan({ from, to: fileBytes, firstOffset: nextOffset, checkCrc: true }, (batch, position) => {
-    if (readBaseOffset(batch) !== expected) {
+    if (!follows(readBaseOffset(batch), expected, sparseBelow)) {
       gap = { position, what: `offset ${readBaseOffset(batch)} follows ${expected - 1}` }
       return false
     }
@@ -280,11 +245,4 @@ async function replayDurablePart(segments: readonly Segment[], start: Checkpoint
     })
     if (end?.damage !== undefined) throw damaged(`${segment?.path} at byte ${end.damage.position}: ${end.damage.what}`)
   }
-}
-
-function damaged(what: string): TidemarkError {
-  return new TidemarkError(
-    'CORRUPT_LOG',
-    `${what}. Nothing was changed. \`tidemark log verify\` tells more; put the file back from a backup, or delete the topic`,
-  )
 }

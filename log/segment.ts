@@ -5,14 +5,14 @@
  * checkpoint is made; those of sealed segments are read when a look-up needs them and kept
  * in a cache that is bounded over the whole data directory. Sealed segments never change.
  */
-import { BATCH_HEADER_BYTES, readBaseOffset, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
+import { BATCH_HEADER_BYTES, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
 import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
-import { cutBatches, type Damage, type Wanted } from './batch-walk.ts'
+import { cutBatches, type Damage, type Found, type Wanted } from './batch-walk.ts'
 import { allOf } from './data-dir-files.ts'
-import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, offsetName, TIME_INDEX_SUFFIX } from './file-names.ts'
+import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, segmentName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
 import type { IndexCache, SegmentIndexes } from './index-cache.ts'
 import { OffsetIndex } from './offset-index.ts'
@@ -38,6 +38,8 @@ export type BatchVisitor = (batch: Buffer, position: number) => boolean | undefi
 export class Segment {
   readonly directory: string
   readonly baseOffset: number
+  /** How often compaction has written it. */
+  readonly generation: number
   readonly #parts: SegmentParts
   /** Bytes of whole, valid batches. */
   sizeBytes: number
@@ -55,10 +57,11 @@ export class Segment {
   /** Found when the indexes were to be made again; every look-up that needs them reports it. */
   #damage: TidemarkError | undefined
 
-  constructor(parts: SegmentParts, directory: string, baseOffset: number, sizeBytes: number) {
+  constructor(parts: SegmentParts, directory: string, baseOffset: number, sizeBytes: number, generation = 0) {
     this.#parts = parts
     this.directory = directory
     this.baseOffset = baseOffset
+    this.generation = generation
     this.sizeBytes = sizeBytes
   }
 
@@ -67,7 +70,7 @@ export class Segment {
   }
 
   pathOf(suffix: string): string {
-    return `${this.directory}/${offsetName(this.baseOffset, suffix)}`
+    return `${this.directory}/${segmentName(this, suffix)}`
   }
 
   /** The log file to write to, made when absent. */
@@ -147,18 +150,19 @@ export class Segment {
   }
 
   /**
-   * Reads whole batches: from the one that holds `offset`, at least one, up to `maxBytes`, all below `endOffset`. Undefined when
+   * Reads whole batches: from the first that ends at or behind `offset`, at least one, up to `maxBytes`, all below `endOffset`. Undefined when
    * there are none. Throws `CORRUPT_LOG` when lengths or offsets cannot be right; checksums are left to the reader.
    */
   async read(wanted: Wanted, intervalBytes: number): Promise<Buffer | undefined> {
-    const position =
-      this.#readEnds?.take(wanted.offset) ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
-    const found = await this.#readFrom(position, wanted)
-    const isRight = found !== undefined && !isDamage(found) && readBaseOffset(found) <= wanted.offset
-    const isIndexSure = this.active !== undefined || this.#isIndexRebuilt
-    if (isRight || (found === undefined && isIndexSure)) return found
-    if (isIndexSure) throw this.#damaged(isDamage(found) ? found : { position: 0, what: `offset ${wanted.offset} is missing` })
-    // The index has no checksum: when what it points at is not what it should be, or nothing, the log decides.
+    const end = this.#readEnds?.take(wanted.offset)
+    const start = end ?? (await this.indexes(intervalBytes)).offsets.lookup(wanted.offset - this.baseOffset)
+    const found = await this.#readFrom(start, wanted)
+    // Certainly the first: nothing lies before it, or what does was seen to end too early.
+    const isCertain = end !== undefined || start === 0 || found.position > start
+    const missing = missingOf(found, wanted, isCertain)
+    if (missing === undefined) return found.kind === 'batches' ? found.batches : undefined
+    if (this.active !== undefined || this.#isIndexRebuilt) throw this.#damaged(missing)
+    // The index has no checksum: when what it points at is not what it should be, the log decides.
     this.#parts.indexes.put(this.path, await this.#rebuildIndexes(intervalBytes))
     // Should the cache let go of the right ones, the wrong ones must not come back. A disk that takes no changes keeps them: then the cache has to do.
     for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(this.pathOf(suffix)).catch(() => {})
@@ -206,7 +210,7 @@ export class Segment {
     if (this.maxTimestamp !== undefined && this.maxTimestamp >= 0) times.append(this.maxTimestamp, this.#maxTimestampOffset)
   }
 
-  async #readFrom(start: number, wanted: Wanted): Promise<Buffer | Damage | undefined> {
+  async #readFrom(start: number, wanted: Wanted): Promise<Found> {
     const fileBytes = this.sizeBytes
     let position = start
     let nextOffset = this.baseOffset
@@ -216,20 +220,18 @@ export class Segment {
       while (position < fileBytes) {
         const length = Math.min(chunkBytes, fileBytes - position)
         const chunk = await readChunk(lease.handle, position, length)
-        if (chunk.length < length) return { position: position + chunk.length, what: 'the file ends early' }
+        if (chunk.length < length) return { kind: 'damage', position: position + chunk.length, what: 'the file ends early' }
         const cut = cutBatches(chunk, position, fileBytes, nextOffset, wanted)
-        if (cut.kind === 'found') {
+        if (cut.kind === 'batches') {
           this.#readEnds ??= new ReadEnds()
-          this.#readEnds.note(cut.nextOffset, cut.endPosition)
-          return cut.batches
+          this.#readEnds.note(cut.nextOffset, cut.position + cut.batches.length)
         }
-        if (cut.kind === 'damaged') return cut.damage
-        if (cut.kind === 'none') return undefined
+        if (cut.kind !== 'more') return cut
         position = cut.position
         nextOffset = cut.nextOffset
         chunkBytes = Math.max(cut.neededBytes, chunkBytes)
       }
-      return undefined
+      return { kind: 'none', position, firstOffset: undefined }
     } finally {
       lease.release()
     }
@@ -254,6 +256,10 @@ export class Segment {
   }
 }
 
-function isDamage(found: Buffer | Damage | undefined): found is Damage {
-  return found !== undefined && !Buffer.isBuffer(found)
+/** What is wrong with what was found; undefined when it is what was wanted. */
+function missingOf(found: Found, { offset, sparseBelow }: Wanted, isCertain: boolean): Damage | undefined {
+  if (found.kind === 'damage') return found
+  const { firstOffset = offset } = found
+  if (firstOffset <= Math.max(offset, sparseBelow) && (isCertain || (found.kind === 'batches' && firstOffset <= offset))) return undefined
+  return { position: found.position, what: `offset ${offset} is missing` }
 }

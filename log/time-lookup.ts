@@ -8,10 +8,11 @@ export interface TimedOffset {
   readonly timestampMs: number
 }
 
-/** The offsets looked at: `[startOffset, endOffset)`. */
+/** The offsets looked at: `[startOffset, endOffset)`, of which some may be missing below `sparseBelow`. */
 export interface OffsetRange {
   readonly startOffset: number
   readonly endOffset: number
+  readonly sparseBelow: number
 }
 
 /** Read at once when looking for a batch. */
@@ -29,7 +30,7 @@ export async function findTimestamp(
     const { times } = await segment.indexes(intervalBytes)
     if ((segment.maxTimestamp ?? times.maxTimestamp) < timestampMs) continue
     const from = Math.max(range.startOffset, segment.baseOffset + times.lookup(timestampMs))
-    for await (const batch of batchesOf(segment, { startOffset: from, endOffset: range.endOffset }, intervalBytes)) {
+    for await (const batch of batchesOf(segment, { ...range, startOffset: from }, intervalBytes)) {
       if (readMaxTimestamp(batch) < timestampMs) continue
       const found = (await recordsIn(batch, range)).find((record) => record.timestampMs >= timestampMs)
       // A producer's maximum may be larger than any of its records.
@@ -77,7 +78,8 @@ async function recordsIn(batch: Buffer, range: OffsetRange): Promise<RecordView[
 async function* batchesOf(segment: Segment, range: OffsetRange, intervalBytes: number): AsyncGenerator<Buffer> {
   let next = Math.max(range.startOffset, segment.baseOffset)
   while (next < range.endOffset) {
-    const batches = await segment.read({ offset: next, maxBytes: STEP_BYTES, endOffset: range.endOffset }, intervalBytes)
+    const { endOffset, sparseBelow } = range
+    const batches = await segment.read({ offset: next, maxBytes: STEP_BYTES, endOffset, sparseBelow }, intervalBytes)
     if (batches === undefined) return
     for (let at = 0; at < batches.length; at += readBatchSize(batches, at)) {
       if (readBaseOffset(batches, at) >= range.endOffset) return

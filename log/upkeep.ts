@@ -7,17 +7,17 @@
 import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { replaceFile, writeFileAtomic } from '../runtime/atomic-file.ts'
-import { type Checkpoint, serializeCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, type CompactionState, type SegmentMark, serializeCheckpoint } from './checkpoint.ts'
 import { allOf } from './data-dir-files.ts'
 import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
 import {
   CHECKPOINT_FILE,
   DELETED_SUFFIX,
   LEADER_EPOCHS_FILE,
-  LOG_SUFFIX,
   OFFSET_INDEX_SUFFIX,
   offsetName,
   offsetOfName,
+  SEGMENT_SUFFIXES,
   SNAPSHOT_SUFFIX,
   TIME_INDEX_SUFFIX,
 } from './file-names.ts'
@@ -48,6 +48,9 @@ export class LogUpkeep {
   #bytesSinceCheckpoint = 0
   /** The leader epochs as they are on disk; undefined while this process has not written them. */
   #savedEpochs: string | undefined
+  /** As it will be in the next checkpoint. */
+  #compaction: CompactionState
+  #removalCount = 0
 
   constructor(parts: UpkeepParts, directory: string, recovered: RecoveredLog) {
     this.#parts = parts
@@ -57,6 +60,7 @@ export class LogUpkeep {
     this.#epochs = recovered.epochs
     this.#checkpoint = recovered.checkpoint
     this.#isCheckpointDue = recovered.isDirty
+    this.#compaction = recovered.compaction
   }
 
   /** In order of offset; the last is active. Empty until the first append. */
@@ -74,6 +78,25 @@ export class LogUpkeep {
 
   get isCheckpointDue(): boolean {
     return this.#isCheckpointDue
+  }
+
+  get compaction(): CompactionState {
+    return this.#compaction
+  }
+
+  /** How often segments were removed or replaced: a reader that met one on its way looks again. */
+  get removalCount(): number {
+    return this.#removalCount
+  }
+
+  /** Batches of a leader are taken over in whose log offsets may be missing below `offset`. */
+  mayBeSparse(offset: number): void {
+    if (offset > this.#compaction.sparseBelow) this.#compaction = { ...this.#compaction, sparseBelow: offset }
+  }
+
+  /** Gaps may be written that a recovery would take for damage: a checkpoint has to come first. */
+  get isSparsenessNew(): boolean {
+    return this.#compaction.sparseBelow > this.#checkpoint.compaction.sparseBelow
   }
 
   /** Bytes a recovery would have to walk. */
@@ -124,7 +147,9 @@ export class LogUpkeep {
       logStartOffset: this.logStartOffset,
       recoveryOffset: flushedOffset,
       activeSinceMs: this.active?.firstAppendMs ?? 0,
-      segments: this.#segments.map(({ baseOffset, sizeBytes }) => ({ baseOffset, sizeBytes })),
+      // An empty segment beyond the end, where a gap was too wide for one segment, is found without being named.
+      segments: this.#segments.filter(({ baseOffset }) => baseOffset <= flushedOffset).map(markOf),
+      compaction: this.#compaction,
     })
     this.#bytesSinceCheckpoint -= bytes
     this.#isCheckpointDue = this.#bytesSinceCheckpoint > 0
@@ -143,18 +168,60 @@ export class LogUpkeep {
     await this.#checkpointLogStart(offset, gone)
     this.#segments.splice(0, goneCount)
     this.#epochs.truncateFromStart(offset)
-    for (const segment of gone) {
-      segment.forgetFiles()
-      for (const suffix of [LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) {
-        await this.#parts.trash.remove(
-          segment.pathOf(suffix),
-          `${segment.pathOf(suffix)}${DELETED_SUFFIX}`,
-          this.#parts.health.isFull ? 0 : deleteDelayMs,
-        )
-      }
-    }
+    await this.#discard(gone, deleteDelayMs)
     if (gone.length > 0)
       this.#parts.runtime.log.info('segments.deleted', { directory: this.#directory, count: gone.length, logStartOffset: offset })
+  }
+
+  /** Whether these are neighbours in the log, none of them written to. */
+  areSealedNeighbours(segments: readonly Segment[]): boolean {
+    const at = this.#segments.indexOf(segments[0] as Segment)
+    return at >= 0 && at + segments.length < this.#segments.length && segments.every((one, index) => this.#segments[at + index] === one)
+  }
+
+  /**
+   * Puts what compaction has made of sealed neighbours in their place, or nothing when no batch of them is left. One checkpoint decides: before it
+   * the old files are the log, from then on the new one is; whichever is not is removed, now or at the next start.
+   */
+  async replaceSegments(gone: readonly Segment[], made: Segment | undefined, sparseBelow: number, deleteDelayMs: number): Promise<void> {
+    invariant(this.areSealedNeighbours(gone), 'what is replaced is part of the log')
+    const goneBases = new Set(gone.map(({ baseOffset }) => baseOffset))
+    const marks = this.#checkpoint.segments.filter(({ baseOffset }) => !goneBases.has(baseOffset))
+    if (made !== undefined) marks.push(markOf(made))
+    this.mayBeSparse(sparseBelow)
+    await this.#decide({ ...this.#checkpoint, segments: marks.sort((a, b) => a.baseOffset - b.baseOffset), compaction: this.#compaction })
+    this.#segments.splice(this.#segments.indexOf(gone[0] as Segment), gone.length, ...(made === undefined ? [] : [made]))
+    await this.#discard(gone, deleteDelayMs)
+  }
+
+  /** Compaction has come this far. */
+  async noteCompacted(cleanOffset: number, tombstonesUntilMs: number): Promise<void> {
+    this.#compaction = { ...this.#compaction, cleanOffset, tombstonesUntilMs }
+    await this.#writeCheckpoint({ ...this.#checkpoint, compaction: this.#compaction })
+  }
+
+  /** Writes a checkpoint that other files may depend on: where it is not known whether it counts, nothing may go on. */
+  async #decide(checkpoint: Checkpoint): Promise<void> {
+    const { files, health } = this.#parts
+    await replaceFile(files, this.#directory, CHECKPOINT_FILE, serializeCheckpoint(checkpoint))
+    try {
+      await files.syncDirectory(this.#directory)
+    } catch (error) {
+      health.fail(`${this.#directory}: syncing a checkpoint failed`, error)
+      throw error
+    }
+    this.#checkpoint = checkpoint
+  }
+
+  /** Removes the files of segments that are no longer part of the log. */
+  async #discard(gone: readonly Segment[], deleteDelayMs: number): Promise<void> {
+    this.#removalCount++
+    const { trash, health } = this.#parts
+    for (const segment of gone) {
+      segment.forgetFiles()
+      for (const path of SEGMENT_SUFFIXES.map((suffix) => segment.pathOf(suffix)))
+        await trash.remove(path, `${path}${DELETED_SUFFIX}`, health.isFull ? 0 : deleteDelayMs)
+    }
   }
 
   /**
@@ -174,6 +241,17 @@ export class LogUpkeep {
         for (const suffix of [OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]) await this.#parts.files.remove(segment.pathOf(suffix))
       await this.#writeCheckpoint(checkpoint)
     }
+  }
+
+  /** Begins at `offset` in place of an active segment that is empty. */
+  async beginAnew(offset: number): Promise<Segment> {
+    const empty = this.#segments.pop()
+    invariant(empty?.sizeBytes === 0, 'only an empty segment is given up')
+    const segments = this.#checkpoint.segments.filter(({ baseOffset }) => baseOffset !== empty.baseOffset)
+    if (segments.length < this.#checkpoint.segments.length) await this.#writeCheckpoint({ ...this.#checkpoint, segments })
+    empty.forgetFiles()
+    for (const suffix of SEGMENT_SUFFIXES) await this.#parts.files.remove(empty.pathOf(suffix))
+    return this.#begin(offset)
   }
 
   async #begin(baseOffset: number): Promise<Segment> {
@@ -207,4 +285,8 @@ export class LogUpkeep {
     const old = names.filter((name) => (offsetOfName(name, SNAPSHOT_SUFFIX) ?? keep) !== keep)
     await Promise.all(old.map((name) => this.#parts.files.remove(`${this.#directory}/${name}`)))
   }
+}
+
+function markOf({ baseOffset, sizeBytes, generation }: Segment): SegmentMark {
+  return { baseOffset, sizeBytes, generation }
 }

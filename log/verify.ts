@@ -5,7 +5,7 @@
  * itself: an index that can be made again, a tail that was never acknowledged as durable.
  */
 import type { Files } from '../runtime/runtime.ts'
-import { isTemporary, readSmallFile } from '../runtime/atomic-file.ts'
+import { readSmallFile } from '../runtime/atomic-file.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { dumpSegment } from './dump.ts'
 import {
@@ -15,14 +15,16 @@ import {
   LOG_SUFFIX,
   OFFSET_INDEX_SUFFIX,
   offsetName,
-  offsetOfName,
   PARTITION_FILE,
+  type SegmentId,
   SNAPSHOT_SUFFIX,
+  segmentName,
   TIME_INDEX_SUFFIX,
 } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { ProducerState } from './producer-state.ts'
+import { chooseSegments, follows, isStray, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
 
 export interface Finding {
@@ -73,19 +75,20 @@ class Verifier {
     await this.#checkPartitionFile()
     const checkpoint = await this.#readCheckpoint()
     await this.#checkState(checkpoint)
-    const bases = names.flatMap((name) => offsetOfName(name, LOG_SUFFIX) ?? []).sort((a, b) => a - b)
-    await this.#checkMarks(checkpoint, bases)
+    const start = checkpoint ?? withoutCheckpoint(names)
+    await this.#checkMarks(start, names)
+    const chosen = chooseSegments(names, start)
+    const ids = [...chosen.values()].filter((id) => names.includes(segmentName(id, LOG_SUFFIX)))
     let expectedBase: number | undefined
-    for (const [at, base] of bases.entries()) {
-      if (expectedBase !== undefined && base !== expectedBase)
-        this.#note(offsetName(base, LOG_SUFFIX), undefined, 'damage', `begins at offset ${base} where ${expectedBase} is expected`)
-      expectedBase = await this.#checkSegment(base, at === bases.length - 1, checkpoint)
+    for (const [at, id] of ids.entries()) {
+      if (expectedBase !== undefined && !follows(id.baseOffset, expectedBase, start.compaction.sparseBelow))
+        this.#note(segmentName(id, LOG_SUFFIX), undefined, 'damage', `begins at offset ${id.baseOffset} where ${expectedBase} is expected`)
+      expectedBase = await this.#checkSegment(id, at === ids.length - 1, start)
     }
-    for (const name of names)
-      if (isTemporary(name) || name.endsWith(DELETED_SUFFIX)) this.#note(name, undefined, 'repairable', 'is a leftover and will be removed')
+    for (const name of names) if (isStray(name, chosen)) this.#note(name, undefined, 'repairable', 'is a leftover and will be removed')
     return {
       directory: this.#directory,
-      segmentCount: bases.length,
+      segmentCount: ids.length,
       batchCount: this.#batchCount,
       recordCount: this.#recordCount,
       sizeBytes: this.#sizeBytes,
@@ -135,21 +138,22 @@ class Verifier {
       this.#note(name, undefined, 'repairable', snapshot === undefined ? 'is missing' : 'is damaged')
   }
 
-  async #checkMarks(checkpoint: Checkpoint | undefined, bases: readonly number[]): Promise<void> {
-    for (const { baseOffset, sizeBytes } of checkpoint?.segments ?? []) {
-      const name = offsetName(baseOffset, LOG_SUFFIX)
-      const fileBytes = bases.includes(baseOffset) ? ((await this.#files.stat(`${this.#directory}/${name}`))?.sizeBytes ?? 0) : 0
-      if (fileBytes < sizeBytes) this.#note(name, fileBytes, 'damage', `has ${fileBytes} bytes, ${sizeBytes} were durable`)
+  async #checkMarks({ segments }: Checkpoint, names: readonly string[]): Promise<void> {
+    for (const mark of segments) {
+      const name = segmentName(mark, LOG_SUFFIX)
+      const fileBytes = names.includes(name) ? ((await this.#files.stat(`${this.#directory}/${name}`))?.sizeBytes ?? 0) : 0
+      if (fileBytes < mark.sizeBytes) this.#note(name, fileBytes, 'damage', `has ${fileBytes} bytes, ${mark.sizeBytes} were durable`)
     }
   }
 
   /** Returns the offset the next segment must begin with; undefined when that cannot be known. */
-  async #checkSegment(base: number, isLast: boolean, checkpoint: Checkpoint | undefined): Promise<number | undefined> {
-    const name = offsetName(base, LOG_SUFFIX)
-    const durableBytes = checkpoint?.segments.find((mark) => mark.baseOffset === base)?.sizeBytes ?? 0
+  async #checkSegment(id: SegmentId, isLast: boolean, { segments, compaction }: Checkpoint): Promise<number | undefined> {
+    const base = id.baseOffset
+    const name = segmentName(id, LOG_SUFFIX)
+    const durableBytes = segments.find((mark) => mark.baseOffset === base)?.sizeBytes ?? 0
     const indexes = new IndexCheck(
-      await this.#read(offsetName(base, OFFSET_INDEX_SUFFIX)),
-      await this.#read(offsetName(base, TIME_INDEX_SUFFIX)),
+      await this.#read(segmentName(id, OFFSET_INDEX_SUFFIX)),
+      await this.#read(segmentName(id, TIME_INDEX_SUFFIX)),
       base,
     )
     let expected = base
@@ -163,7 +167,8 @@ class Verifier {
       }
       const { header, position } = item
       if (!item.isChecksumRight) this.#note(name, position, severity, `the checksum of the batch at offset ${header.baseOffset} is wrong`)
-      if (header.baseOffset !== expected) this.#note(name, position, severity, `offset ${header.baseOffset} where ${expected} is expected`)
+      if (!follows(header.baseOffset, expected, compaction.sparseBelow))
+        this.#note(name, position, severity, `offset ${header.baseOffset} where ${expected} is expected`)
       indexes.sawBatch(position, header.lastOffset, header.maxTimestamp)
       expected = header.lastOffset + 1
       end = position + header.sizeBytes
@@ -172,7 +177,7 @@ class Verifier {
       this.#sizeBytes += header.sizeBytes
     }
     for (const [suffix, problem] of indexes.problems(end, end <= durableBytes))
-      this.#note(offsetName(base, suffix), undefined, 'repairable', problem)
+      this.#note(segmentName(id, suffix), undefined, 'repairable', problem)
     return expected
   }
 }

@@ -129,15 +129,26 @@ describe('the checkpoint', () => {
     recoveryOffset: 20,
     activeSinceMs: 1_800_000_000_000,
     segments: [
-      { baseOffset: 0, sizeBytes: 900 },
-      { baseOffset: 12, sizeBytes: 100 },
+      { baseOffset: 0, sizeBytes: 900, generation: 2 },
+      { baseOffset: 12, sizeBytes: 100, generation: 0 },
     ],
+    compaction: { cleanOffset: 9, sparseBelow: 12, tombstonesUntilMs: 1_800_000_086_400 },
   }
 
   it('has this text', () => {
-    const text = '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":1800000000000,"segments":[[0,900],[12,100]]}\n'
+    const text =
+      '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":1800000000000,"segments":[[0,900,2],[12,100]],' +
+      '"compaction":{"cleanOffset":9,"sparseBelow":12,"tombstonesUntilMs":1800000086400}}\n'
     expect(String(serializeCheckpoint(checkpoint))).toBe(text)
     expect(parseCheckpoint(Buffer.from(text), 'x')).toEqual(checkpoint)
+  })
+
+  it('of a log that was never compacted does not mention it', () => {
+    const text = '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":7,"segments":[[0,900],[12,100]]}\n'
+    const parsed = parseCheckpoint(Buffer.from(text), 'x')
+    expect(parsed.compaction).toEqual({ cleanOffset: 0, sparseBelow: 0, tombstonesUntilMs: 0 })
+    expect(parsed.segments.map(({ generation }) => generation)).toEqual([0, 0])
+    expect(String(serializeCheckpoint(parsed))).toBe(text)
   })
 
   it.each([
@@ -146,6 +157,10 @@ describe('the checkpoint', () => {
     '[]',
     '{"version":1}',
     '{"version":2,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[]}',
+    '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"compaction":7,"segments":[]}',
+    '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"compaction":{"cleanOffset":-1,"sparseBelow":0,"tombstonesUntilMs":0},"segments":[]}',
+    '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[0,1,-1]]}',
+    '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[0,1,1,1]]}',
     '{"version":1,"logStartOffset":-3,"recoveryOffset":20,"activeSinceMs":0,"segments":[]}',
     '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[5,1],[5,1]]}',
     '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":0,"segments":[[50,1]]}',
