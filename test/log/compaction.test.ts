@@ -3,9 +3,8 @@ import { verifyPartition } from '../../log/verify.ts'
 import { codecOf, readAttributes, readBatchHeader, readLastOffset, readRecordCount, renewChecksum } from '../../protocol/batch-header.ts'
 import { readDeleteHorizon } from '../../protocol/batch-rewrite.ts'
 import { COMPRESSIONS } from '../../protocol/compression.ts'
-import { MemoryFiles } from '../../testing/memory-files.ts'
 import { batchesOf, compact, compactedConfig, keyedBatch, putAll, putKeyed, recordsOf, roll, textsOf } from './compaction-support.ts'
-import { contentOf, crashed, createWorld, flipBit, openDir, openOrders, PARTITION, put, type TestWorld } from './support.ts'
+import { crashed, createWorld, openDir, openOrders, PARTITION, type TestWorld } from './support.ts'
 
 const BIG = 'x'.repeat(250)
 
@@ -375,124 +374,5 @@ describe('a compacted topic', () => {
     world.time.advance(5001)
     await log.applyRetention(1)
     expect(log.describe().segmentCount).toBe(2)
-  })
-})
-
-describe('what meets compaction on its way', () => {
-  it('damage stops it, is reported, and stays where it is', async () => {
-    const { log, world } = await openFresh(compactedConfig({ segmentBytes: 300 }))
-    await putAll(log, `a=${BIG}`, `a=${BIG}`, `b=${BIG}`, `a=${BIG}`)
-    await roll(log, world)
-    const before = await namesIn(world)
-    await flipBit(world.files, `${PARTITION}/00000000000000000002.log`, 200)
-    await expect(compact(log, world)).rejects.toMatchObject({
-      code: 'CORRUPT_LOG',
-      message: expect.stringMatching(/00000000000000000002\.log at byte 0: the checksum/),
-    })
-    expect(log.compactor.failure).toMatchObject({ code: 'CORRUPT_LOG' })
-    expect(await log.compactor.need(4)).toBeUndefined()
-    expect((await namesIn(world)).filter((name) => name.endsWith('.log'))).toEqual(before.filter((name) => name.endsWith('.log')))
-    expect((await namesIn(world)).filter((name) => name.endsWith('.cleaned'))).toEqual([])
-  })
-
-  it('retention that removes what is being compacted ends the pass, and the next one is whole', async () => {
-    const { log, world } = await openFresh()
-    for (let n = 0; n < 20; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${BIG}`]])
-    await roll(log, world)
-    const [outcome] = await Promise.allSettled([compact(log, world), log.deleteRecordsBefore(9)])
-    if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'CANCELLED' })
-    await compact(log, world)
-    expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([17, 18, 19])
-  })
-
-  it('a log that is closed or deleted meanwhile ends it, with no file left open or behind', async () => {
-    for (const end of ['close', 'delete'] as const) {
-      const { log, world, dir } = await openFresh()
-      for (let n = 0; n < 20; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${BIG}`]])
-      await roll(log, world)
-      const compacting = compact(log, world)
-      const ended = end === 'close' ? dir.close() : dir.deleteLog('orders', 0)
-      await expect(compacting).rejects.toMatchObject({ code: 'CANCELLED' })
-      await ended
-      await dir.close()
-      expect(world.files.openHandleCount).toBe(0)
-      if (end === 'close') expect((await namesIn(world)).filter((name) => name.endsWith('.cleaned'))).toEqual([])
-    }
-  })
-
-  it('a disk without room for the copy keeps the log as it is', async () => {
-    const { log, world } = await openFresh()
-    for (let n = 0; n < 20; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${BIG}`]])
-    await roll(log, world)
-    const before = await textsOf(log)
-    world.files.capacityBytes = world.files.usedBytes + 300
-    await expect(compact(log, world)).rejects.toMatchObject({ code: 'DISK_FULL' })
-    world.files.capacityBytes = world.files.usedBytes + 100_000
-    world.files.inject({ operation: 'write', code: 'ENOSPC', pathEnd: '.cleaned', tornBytes: 100 })
-    await expect(compact(log, world)).rejects.toMatchObject({ code: 'DISK_FULL' })
-    world.files.inject({ operation: 'write', code: 'ENOSPC', pathEnd: 'checkpoint.json.tmp' })
-    await expect(compact(log, world)).rejects.toMatchObject({ code: 'DISK_FULL' })
-    expect(await textsOf(log)).toEqual(before)
-    expect((await namesIn(world)).filter((name) => name.endsWith('.cleaned'))).toEqual([])
-    await compact(log, world)
-    expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([17, 18, 19])
-  })
-
-  it.each([
-    ['write', '.cleaned'],
-    ['datasync', '.cleaned'],
-    ['rename', '.cleaned'],
-    ['datasync', 'checkpoint.json.tmp'],
-    ['syncDirectory', PARTITION],
-  ] as const)('a disk that fails (%s %s) takes the directory out of service, and nothing is lost', async (operation, pathEnd) => {
-    const { log, world } = await openFresh()
-    for (let n = 0; n < 20; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${BIG}`]])
-    await roll(log, world)
-    world.files.inject({ operation, code: 'EIO', pathEnd })
-    await expect(compact(log, world)).rejects.toMatchObject({ code: 'STORAGE_FAILED' })
-    const next = createWorld(world.files.kill(), world.time)
-    const again = await openOrders(await openDir(next), compactedConfig())
-    expect((await recordsOf(again)).map(({ offset }) => offset)).toEqual(expect.arrayContaining([17, 18, 19]))
-    await putAll(again, 'k9=')
-    await roll(again, next)
-    await compact(again, next)
-    expect((await recordsOf(again)).map(({ offset }) => offset)).toEqual([17, 18, 19, 20])
-  })
-
-  it('readers go on, whatever of the log they hold', async () => {
-    let isSlow = false
-    const files = new MemoryFiles({
-      pause: async (operation) => {
-        if (isSlow && operation === 'read') for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate)
-      },
-    })
-    const { log, world } = await openFresh(compactedConfig(), createWorld(files))
-    for (let n = 0; n < 40; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${BIG}`]])
-    await roll(log, world)
-    isSlow = true
-    const reading = Array.from({ length: 8 }, async (_, reader) => {
-      for (let count = 0; count < 25; count++) {
-        const offset = (reader * 5 + count * 7) % 40
-        const [batches] = await Promise.all([log.read(offset, 500, 40), log.offsetForTimestamp(0, 40)])
-        expect(readLastOffset(batches[0] as Buffer)).toBeGreaterThanOrEqual(offset)
-      }
-    })
-    await Promise.all([compact(log, world), ...reading])
-    expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([37, 38, 39])
-  })
-})
-
-describe('a log that is not compacted', () => {
-  it('has no gaps, and one that appears is damage', async () => {
-    const world = createWorld()
-    const dir = await openDir(world)
-    const log = await openOrders(dir, compactedConfig({ cleanupPolicy: 'delete', segmentBytes: 4096 }))
-    for (let n = 0; n < 3; n++) await put(log, `${n}${BIG}`)
-    expect(await log.compactor.need(3)).toBeUndefined()
-    await dir.close()
-    // The offset of a batch lies outside its checksum.
-    await flipBit(world.files, `${PARTITION}/00000000000000000000.log`, 6)
-    const again = await openOrders(await openDir(world), compactedConfig({ cleanupPolicy: 'delete' }))
-    await expect(contentOf(again, 0)).rejects.toMatchObject({ code: 'CORRUPT_LOG' })
   })
 })

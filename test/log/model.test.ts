@@ -4,7 +4,19 @@ import type { DataDir } from '../../log/data-dir.ts'
 import type { PartitionLog } from '../../log/partition-log.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
-import { batchOf, configOf, contentOf, createWorld, crashed, ManualTime, NOW, openDir, openOrders, type TestWorld } from './support.ts'
+import {
+  batchOf,
+  coin,
+  configOf,
+  contentOf,
+  createWorld,
+  crashed,
+  ManualTime,
+  NOW,
+  openDir,
+  openOrders,
+  type TestWorld,
+} from './support.ts'
 
 /** What a log must hold: every record with its offset, and which of them may not be lost any more. */
 interface Model {
@@ -63,17 +75,6 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('time' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }) },
 )
-
-/** A small generator of our own, so that a crash is a function of its seed. */
-function coin(seed: number): () => boolean {
-  let state = seed | 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state & 4) !== 0
-  }
-}
 
 class Rig {
   world: TestWorld

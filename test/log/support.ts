@@ -71,6 +71,17 @@ export function createWorld(files: MemoryFiles = new MemoryFiles(), time: Manual
   return { runtime, files, time, lines }
 }
 
+/** A small generator of our own, so that a crash is a function of its seed. */
+export function coin(seed: number): () => boolean {
+  let state = seed | 1
+  return () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state & 4) !== 0
+  }
+}
+
 /** The world after the plug was pulled: same time, what survived of the files. */
 export function crashed(world: TestWorld, keep?: () => boolean): TestWorld {
   return createWorld(world.files.crash(keep), world.time)
