@@ -223,8 +223,7 @@ export class Consumer<K, V> implements AsyncIterable<Message<K, V>>, AsyncDispos
     if (generation !== partition.generation) return { topic, partition: partition.partition, messages: [], highWatermark }
     this.#taken = { partition, generation }
     // Where records were compacted away the batch reaches further than its last record.
-    partition.position = Math.min(readLastOffset(batch.buffer) + 1, partition.endOffset)
-    partition.deliveredOffset = partition.position
+    partition.took(readLastOffset(batch.buffer))
     partition.progressMs = this.#client.runtime.clock.monotonic()
     return { topic, partition: partition.partition, messages, highWatermark }
   }

@@ -160,7 +160,11 @@ export class Fetcher {
 
   #keep(partition: PartitionFetch, buffer: Buffer): void {
     const lastOffset = readLastOffset(buffer)
-    if (lastOffset < partition.fetchOffset || readBaseOffset(buffer) >= partition.endOffset) return
+    if (lastOffset < partition.fetchOffset) return
+    if (readBaseOffset(buffer) >= partition.endOffset) {
+      partition.passedEnd()
+      return
+    }
     partition.buffered.push({ buffer, from: partition.fetchOffset })
     partition.bufferedBytes += buffer.length
     this.#bufferedBytes += buffer.length

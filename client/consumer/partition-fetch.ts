@@ -51,6 +51,23 @@ export class PartitionFetch {
     return this.position >= this.endOffset
   }
 
+  /** The application got everything up to `lastOffset`. */
+  took(lastOffset: number): void {
+    this.position = Math.min(lastOffset + 1, this.endOffset)
+    this.#skipToEnd()
+    this.deliveredOffset = this.position
+  }
+
+  /** The log goes on beyond the end. Where records were compacted away none may lie before it, and none will come. */
+  passedEnd(): void {
+    this.fetchOffset = this.endOffset
+    this.#skipToEnd()
+  }
+
+  #skipToEnd(): void {
+    if (this.fetchOffset >= this.endOffset && this.buffered.length === 0) this.position = this.endOffset
+  }
+
   /** Drops what was read ahead and goes on from `offset`. */
   seek(offset: number, nowMs: number): number {
     const droppedBytes = this.bufferedBytes

@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type Message, type Tidemark, topic } from '../../client/index.ts'
+import { readBaseOffset } from '../../protocol/batch-header.ts'
+import { withoutRecords } from '../../protocol/batch-rewrite.ts'
 import { ERRORS, TidemarkError } from '../../protocol/errors.ts'
 import { FakeBroker } from './fake-broker.ts'
 import { batchOf, clientOf, codeOf, failureOf, numbers, until } from './support.ts'
@@ -69,6 +71,38 @@ describe('where reading begins and ends', () => {
     broker.partition('t').end += 2
     const consumer = tm.consumer('t', { start: 'earliest', end: 'now', checkCrc: false })
     expect(await valuesOf(consumer)).toEqual(numbers(103))
+  })
+})
+
+describe('where records were compacted away', () => {
+  /** What is left of ten batches of ten: of some everything, of some the header. */
+  async function fillWithGaps(left: readonly number[], emptied: readonly number[]): Promise<void> {
+    await fill()
+    const log = broker.partition('t')
+    const isOf = (batch: Buffer, firsts: readonly number[]): boolean => firsts.includes(readBaseOffset(batch))
+    log.batches = log.batches.flatMap((batch) => (isOf(batch, left) ? [batch] : isOf(batch, emptied) ? [withoutRecords(batch)] : []))
+  }
+
+  it('reading goes on at the next record, over batches that have none', async () => {
+    await fillWithGaps([20, 60, 90], [0, 70])
+    const consumer = tm.consumer('t', { start: { offset: () => 33n }, end: 'now' })
+    expect(await valuesOf(consumer)).toEqual([...numbers(10, 60), ...numbers(10, 90)])
+    expect(await consumer.positions()).toEqual([{ topic: 't', partition: 0, offset: 100n }])
+  })
+
+  it.each([
+    ['with something before it', 45n, numbers(10, 20)],
+    ['with nothing at all before it', 15n, []],
+  ])('reading ends at an end that lies in a gap, %s', async (_, end, expected) => {
+    await fillWithGaps([20, 60, 90], [])
+    const consumer = tm.consumer('t', { start: 'earliest', end: { offset: () => end } })
+    expect(await valuesOf(consumer)).toEqual(expected)
+    expect(await consumer.positions()).toEqual([{ topic: 't', partition: 0, offset: end }])
+  })
+
+  it('reading ends where only batches without records are left', async () => {
+    await fillWithGaps([], [0, 90])
+    expect(await valuesOf(tm.consumer('t', { start: 'earliest', end: 'now' }))).toEqual([])
   })
 })
 
