@@ -29,6 +29,8 @@ export interface Limits {
   readonly fetchMaxWaitMs: number
   readonly fetchParkedMax: number
   readonly tailCacheBytes: number
+  readonly compactionMemoryBytes: number
+  readonly compactionBytesPerSecond: number
   readonly openFilesMax: number
   readonly diskMinFreeBytes: number
   readonly handshakeTimeoutMs: number
@@ -56,6 +58,7 @@ export interface NodeConfig {
   readonly defaultPartitions: number
   readonly defaultReplicas: number
   readonly retentionCheckMs: number
+  readonly compactionCheckMs: number
   readonly shutdownTimeoutMs: number
   /** Empty: this node alone. */
   readonly voters: readonly VoterAddress[]
@@ -211,6 +214,7 @@ function configOf(values: Record<string, unknown>): NodeConfig {
     defaultPartitions: get<number>('default_partitions'),
     defaultReplicas: get<number>('default_replicas'),
     retentionCheckMs: get<number>('retention_check'),
+    compactionCheckMs: get<number>('compaction_check'),
     shutdownTimeoutMs: get<number>('shutdown_timeout'),
     voters: get<readonly VoterAddress[]>('voters'),
     join: get<readonly ListenAddress[]>('join'),
@@ -243,6 +247,8 @@ function configOf(values: Record<string, unknown>): NodeConfig {
       fetchMaxWaitMs: get<number>('limits.fetch_max_wait'),
       fetchParkedMax: get<number>('limits.fetch_parked'),
       tailCacheBytes: get<number>('limits.tail_cache'),
+      compactionMemoryBytes: get<number>('limits.compaction_memory'),
+      compactionBytesPerSecond: get<number>('limits.compaction_bytes_per_second'),
       openFilesMax: get<number>('limits.open_files'),
       diskMinFreeBytes: get<number>('limits.disk_min_free'),
       handshakeTimeoutMs: get<number>('limits.handshake_timeout'),

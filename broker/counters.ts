@@ -22,6 +22,15 @@ export class LatencyHistogram {
   }
 }
 
+export class CompactionCounters {
+  runCount = 0
+  failedCount = 0
+  readBytes = 0
+  writtenBytes = 0
+  removedRecordCount = 0
+  totalMs = 0
+}
+
 export class Counters {
   producedBytes = 0
   producedBatchCount = 0
@@ -29,5 +38,6 @@ export class Counters {
   fetchedBytes = 0
   coldReadCount = 0
   retentionDeletedSegmentCount = 0
+  readonly compaction: CompactionCounters = new CompactionCounters()
   readonly produceLatency: LatencyHistogram = new LatencyHistogram()
 }

@@ -32,6 +32,11 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     text: 'Replicas of a topic whose creator does not say. 0: 3 where three nodes are alive, else 1.',
   },
   retention_check: { type: duration(100, DAY_MS), defaultText: '30s', text: 'How often old segments are looked for.' },
+  compaction_check: {
+    type: duration(100, DAY_MS),
+    defaultText: '15s',
+    text: 'How often logs are looked for that have enough to compact.',
+  },
   shutdown_timeout: {
     type: duration(100, 3_600_000),
     defaultText: '30s',
@@ -170,6 +175,16 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     type: size(0, 64 * GIB),
     defaultText: '64MiB',
     text: 'Memory for the newest batches, which consumers at the tail read from.',
+  },
+  'limits.compaction_memory': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '32MiB',
+    text: 'Memory for the keys of the log that is being compacted, 30 bytes each; a log with more takes several passes. Only taken while one is.',
+  },
+  'limits.compaction_bytes_per_second': {
+    type: size(0, 64 * GIB),
+    defaultText: '32MiB',
+    text: 'Bytes that compaction reads and writes a second, of the node; 0: as fast as it goes.',
   },
   'limits.open_files': { type: integer(16, 1_000_000), defaultText: '4096', text: 'Segment and index files open at the same time.' },
   'limits.disk_min_free': {

@@ -1,6 +1,19 @@
 /** What a partition asks of the node it is on. */
+import type { PartitionMetadata } from '../controller/metadata/image.ts'
+import type { PartitionLog } from '../log/partition-log.ts'
+import type { TopicConfig } from '../protocol/topic-config.ts'
 import type { Clock } from '../runtime/runtime.ts'
+import type { ByteBudget } from './backpressure.ts'
 import type { IsrProposal } from './replication/leader-state.ts'
+
+/** What a partition begins with. */
+export interface PartitionParts<Partition> {
+  readonly log: PartitionLog
+  readonly config: TopicConfig
+  readonly metadata: PartitionMetadata
+  readonly budget: ByteBudget
+  readonly host: PartitionHost<Partition>
+}
 
 export interface PartitionHost<Partition> {
   readonly nodeId: number

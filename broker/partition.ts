@@ -14,7 +14,7 @@ import { Acknowledgements } from './acknowledgements.ts'
 import type { ByteBudget } from './backpressure.ts'
 import { countsFlushed, durableOffset } from './durability.ts'
 import type { Reached } from './offset-waiters.ts'
-import type { PartitionHost } from './partition-host.ts'
+import type { PartitionHost, PartitionParts } from './partition-host.ts'
 import { notLeader, timedOut, tooFew, tooFewAfterAppend, watermarkUnknown, wrongEpoch } from './partition-refusals.ts'
 import type { ParkedFetch, ParkingPlace } from './purgatory.ts'
 import { type IsrProposal, LeaderState, type ReplicaFetched } from './replication/leader-state.ts'
@@ -35,13 +35,7 @@ export class Partition implements LogListener, ParkingPlace {
   readonly #acks = new Acknowledgements()
   #retired: TidemarkError | undefined
 
-  constructor(parts: {
-    readonly log: PartitionLog
-    readonly config: TopicConfig
-    readonly metadata: PartitionMetadata
-    readonly budget: ByteBudget
-    readonly host: PartitionHost<Partition>
-  }) {
+  constructor(parts: PartitionParts<Partition>) {
     this.#log = parts.log
     this.budget = parts.budget
     this.#config = parts.config
@@ -100,6 +94,11 @@ export class Partition implements LogListener, ParkingPlace {
 
   get highWatermark(): number {
     return this.#highWatermark
+  }
+
+  /** Every replica has everything below on disk, as far as a leader knows; 0 for a follower. */
+  get replicatedBelow(): number {
+    return this.#leader?.replicatedOffset(this.#log.flushedOffset) ?? 0
   }
 
   get isWaiting(): boolean {
@@ -194,9 +193,10 @@ export class Partition implements LogListener, ParkingPlace {
     this.advanced()
   }
 
-  /** The leader says how far records are committed. */
-  toldHighWatermark(offset: number): void {
-    if (this.#leader === undefined) this.#raise(Math.min(offset, this.#log.logEndOffset))
+  /** The leader says how far records are committed, and how far every replica has them. */
+  told(highWatermark: number, replicatedBelow: number): void {
+    this.#log.compactor.replicated(replicatedBelow)
+    if (this.#leader === undefined) this.#raise(Math.min(highWatermark, this.#log.logEndOffset))
   }
 
   /** The log is about to be cut or begun anew; `replaceLog` ends it. Should this node be made leader meanwhile, it leads afterwards. */

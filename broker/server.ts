@@ -16,6 +16,7 @@ import { createDeferred } from '../runtime/deferred.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { Broker } from './broker.ts'
 import { ClusterLink } from './cluster-link.ts'
+import { CompactionLoop } from './compaction-loop.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import type { Listening, NodeNetwork } from './node-network.ts'
 import { createCoordinator } from './groups/create-coordinator.ts'
@@ -82,6 +83,7 @@ class Node implements RunningNode {
   #broker: Broker | undefined
   #listening: Listening | undefined
   #retention: RetentionLoop | undefined
+  #compaction: CompactionLoop | undefined
   #replication: NodeReplication | undefined
   #unsubscribe: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -139,6 +141,7 @@ class Node implements RunningNode {
     await broker.partitions.openAll(cluster.view.image)
     await this.#reportStrays(dataDir, cluster)
     this.#retention = new RetentionLoop(broker.partitions, broker.counters, this.#runtime, this.#config.retentionCheckMs)
+    this.#compaction = new CompactionLoop(broker.partitions, broker.counters.compaction, this.#runtime, this.#config)
     broker.serve()
     await cluster.enter()
     this.#runtime.log.info('node.started', {
@@ -256,6 +259,7 @@ class Node implements RunningNode {
     this.#broker?.stopServing()
     await this.#listening?.drain(CALL_GRACE_MS)
     await this.#retention?.close()
+    await this.#compaction?.close()
     this.#unsubscribe?.()
     await this.#replication?.close()
     this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))

@@ -27,6 +27,9 @@ import type { KeyOffsets } from './key-offsets.ts'
 /** Records looked at before the clock is. */
 const LOOK_EVERY = 256
 
+/** How soon, at least, a log is compacted again because of tombstones that had to stay. */
+const LOOK_AGAIN_MS = 60_000
+
 /** Most bytes by which a record grows when its timestamp counts from another time. */
 const GROWTH_MAX = 16
 
@@ -38,6 +41,8 @@ export interface CleaningRules {
   readonly keys: KeyOffsets
   /** What lies at or beyond it stays as it is. */
   readonly endOffset: number
+  /** Tombstones at or beyond stay, though their time is over. */
+  readonly tombstonesStayFrom: number
   readonly nowMs: number
   readonly deleteRetentionMs: number
   readonly pace: CompactionPace
@@ -71,11 +76,11 @@ export async function cleanBatch(batch: Buffer, rules: CleaningRules, counts: Cl
   // A tombstone at or beyond the end has yet to do its work: its time begins with the pass that goes beyond the batch.
   const isFirstSight = kept.hasTombstone && horizonMs === undefined && readLastOffset(batch) < rules.endOffset
   if (kept.count === recordCount && !isFirstSight) {
-    noteTombstones(batch, kept, counts)
+    noteTombstones(batch, kept, rules, counts)
     return batch
   }
   const cleaned = await rebuild(batch, plain, kept, isFirstSight ? rules.nowMs + rules.deleteRetentionMs : undefined)
-  noteTombstones(cleaned, kept, counts)
+  noteTombstones(cleaned, kept, rules, counts)
   return cleaned
 }
 
@@ -104,16 +109,20 @@ interface Kept {
   readonly hasTombstone: boolean
 }
 
-function noteTombstones(batch: Buffer, { hasTombstone }: Kept, counts: CleaningCounts): void {
+function noteTombstones(batch: Buffer, { hasTombstone }: Kept, rules: CleaningRules, counts: CleaningCounts): void {
   const horizonMs = hasTombstone ? readDeleteHorizon(batch) : undefined
-  if (horizonMs !== undefined) counts.tombstonesUntilMs = Math.max(counts.tombstonesUntilMs, horizonMs)
+  if (horizonMs === undefined) return
+  // One that stays though its time is over is looked at again, but not all the time.
+  const againMs = horizonMs > rules.nowMs ? horizonMs : rules.nowMs + Math.max(rules.deleteRetentionMs, LOOK_AGAIN_MS)
+  counts.tombstonesUntilMs = Math.max(counts.tombstonesUntilMs, againMs)
 }
 
 async function choose(batch: Buffer, plain: Buffer, rules: CleaningRules): Promise<Kept> {
-  const { pace, signal, nowMs } = rules
+  const { pace, signal, nowMs, tombstonesStayFrom } = rules
   const baseOffset = readBaseOffset(batch)
   const baseTimestamp = readBaseTimestamp(batch)
   const areTombstonesDue = nowMs >= (readDeleteHorizon(batch) ?? Number.POSITIVE_INFINITY)
+  const dueBelow = areTombstonesDue ? tombstonesStayFrom - baseOffset : 0
   const record = new RecordCursor(batch, plain)
   const runs: number[] = []
   let count = 0
@@ -122,7 +131,7 @@ async function choose(batch: Buffer, plain: Buffer, rules: CleaningRules): Promi
   for (let index = 1; record.next(); index++) {
     if (index % LOOK_EVERY === 0 && pace.isTurnOver) await pace.pause(signal)
     const isTombstone = !record.hasValue && record.keyStart >= 0
-    if (isSuperseded(record, plain, baseOffset, rules) || (isTombstone && areTombstonesDue)) continue
+    if (isSuperseded(record, plain, baseOffset, rules) || (isTombstone && record.offsetDelta < dueBelow)) continue
     count++
     hasTombstone ||= isTombstone
     maxTimestamp = Math.max(maxTimestamp, baseTimestamp + record.timestampDelta)

@@ -44,9 +44,20 @@ export interface CompactionCounts extends CleaningCounts {
   writtenBytes: number
 }
 
+/** What a pass is to do. */
+export interface PassTask {
+  readonly plan: Cleanable
+  readonly means: CompactionMeans
+  /** Tombstones at or above stay. */
+  readonly replicatedBelow: number
+  readonly signal: AbortSignal
+  readonly counts: CompactionCounts
+}
+
 export class CompactionPass {
   readonly #parts: CompactionParts
   readonly #plan: Cleanable
+  readonly #replicatedBelow: number
   readonly #means: CompactionMeans
   readonly #signal: AbortSignal
   readonly #counts: CompactionCounts
@@ -55,12 +66,13 @@ export class CompactionPass {
   #epoch = -1
   #isFirstOfEpoch = false
 
-  constructor(parts: CompactionParts, plan: Cleanable, means: CompactionMeans, signal: AbortSignal, counts: CompactionCounts) {
+  constructor(parts: CompactionParts, task: PassTask) {
     this.#parts = parts
-    this.#plan = plan
-    this.#means = means
-    this.#signal = signal
-    this.#counts = counts
+    this.#plan = task.plan
+    this.#replicatedBelow = task.replicatedBelow
+    this.#means = task.means
+    this.#signal = task.signal
+    this.#counts = task.counts
     this.#config = parts.config()
   }
 
@@ -110,6 +122,7 @@ export class CompactionPass {
     return {
       keys,
       endOffset,
+      tombstonesStayFrom: this.#replicatedBelow,
       nowMs: runtime.clock.now(),
       deleteRetentionMs: this.#config.deleteRetentionMs,
       pace: this.#means.pace,

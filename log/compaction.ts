@@ -29,6 +29,7 @@ export class LogCompactor {
   readonly #stop = new AbortController()
   #running: Promise<unknown> | undefined
   #failure: TidemarkError | undefined
+  #replicatedBelow = 0
 
   constructor(parts: CompactionParts) {
     this.#parts = parts
@@ -39,18 +40,27 @@ export class LogCompactor {
     return this.#failure
   }
 
+  /** Below, offsets may be missing. */
+  get sparseBelow(): number {
+    return this.#parts.upkeep.compaction.sparseBelow
+  }
+
+  /** Every replica has everything below on disk. Tombstones from there on stay: one that is behind would keep what they delete. */
+  replicated(offset: number): void {
+    this.#replicatedBelow = offset
+  }
+
   /** The share of the log that is not compacted yet, when it is time to; undefined when it is not. Nothing above `highWatermark` counts. */
   async need(highWatermark: number): Promise<number | undefined> {
-    const { config, health, runtime, upkeep } = this.#parts
+    const { config, health, upkeep } = this.#parts
     const isPossible = this.#failure === undefined && !this.#stop.signal.aborted && health.failure === undefined && !health.isFull
     if (!isPossible || this.#running !== undefined || !isCompacted(config())) return undefined
-    const nowMs = runtime.clock.now()
-    const plan = await this.#plan(highWatermark)
-    const dirtyRatio = dirtyRatioOf(plan)
-    const { tombstonesUntilMs } = upkeep.compaction
-    const isDirty = dirtyRatio > 0 && (dirtyRatio >= config().minCleanableDirtyRatio || (await hasWaitedLong(plan, config(), nowMs)))
-    const areTombstonesDue = tombstonesUntilMs > 0 && tombstonesUntilMs <= nowMs && plan.segments.length > 0
-    return isDirty || areTombstonesDue ? dirtyRatio : undefined
+    const { removalCount } = upkeep
+    return this.#guarded(() => this.#need(highWatermark)).catch((error: unknown) => {
+      // Retention has removed a segment while it was looked at.
+      if (upkeep.removalCount !== removalCount) return undefined
+      throw error
+    })
   }
 
   /**
@@ -59,7 +69,9 @@ export class LogCompactor {
    */
   run(highWatermark: number, means: CompactionMeans): Promise<Compacted> {
     invariant(this.#running === undefined, 'a log is compacted once at a time')
-    const running = this.#runGuarded(highWatermark, means)
+    const running = this.#guarded(() => this.#run(highWatermark, means)).finally(() => {
+      this.#running = undefined
+    })
     this.#running = running.catch(() => {})
     return running
   }
@@ -70,16 +82,15 @@ export class LogCompactor {
     await this.#running
   }
 
-  async #runGuarded(highWatermark: number, means: CompactionMeans): Promise<Compacted> {
-    try {
-      return await this.#run(highWatermark, means)
-    } catch (error) {
-      const failure = TidemarkError.from(asStorageError(error, this.#parts.directory))
-      if (failure.code === 'CORRUPT_LOG') this.#failure = failure
-      throw failure
-    } finally {
-      this.#running = undefined
-    }
+  async #need(highWatermark: number): Promise<number | undefined> {
+    const { config, runtime, upkeep } = this.#parts
+    const nowMs = runtime.clock.now()
+    const plan = await this.#plan(highWatermark)
+    const dirtyRatio = dirtyRatioOf(plan)
+    const { tombstonesUntilMs } = upkeep.compaction
+    const isDirty = dirtyRatio > 0 && (dirtyRatio >= config().minCleanableDirtyRatio || (await hasWaitedLong(plan, config(), nowMs)))
+    const areTombstonesDue = tombstonesUntilMs > 0 && tombstonesUntilMs <= nowMs && plan.segments.length > 0
+    return isDirty || areTombstonesDue ? dirtyRatio : undefined
   }
 
   async #run(highWatermark: number, means: CompactionMeans): Promise<Compacted> {
@@ -91,7 +102,14 @@ export class LogCompactor {
     const first = await this.#plan(highWatermark)
     for (let plan = first; plan.segments.length > 0; plan = await this.#plan(first.endOffset)) {
       counts.tombstonesUntilMs = 0
-      const cleanOffset = Math.max(plan.cleanOffset, await new CompactionPass(this.#parts, plan, means, this.#stop.signal, counts).run())
+      const pass = new CompactionPass(this.#parts, {
+        plan,
+        means,
+        replicatedBelow: this.#replicatedBelow,
+        signal: this.#stop.signal,
+        counts,
+      })
+      const cleanOffset = Math.max(plan.cleanOffset, await pass.run())
       await writer.run(() => upkeep.noteCompacted(cleanOffset, counts.tombstonesUntilMs))
       counts.passCount++
       if (cleanOffset >= first.endOffset) break
@@ -109,5 +127,15 @@ export class LogCompactor {
 
   #sizeBytes(): number {
     return this.#parts.upkeep.segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+  }
+
+  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const failure = TidemarkError.from(asStorageError(error, this.#parts.directory))
+      if (failure.code === 'CORRUPT_LOG') this.#failure = failure
+      throw failure
+    }
   }
 }

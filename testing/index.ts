@@ -22,7 +22,7 @@ export interface StartTidemarkOptions {
   /** `memory` (default): nothing touches the disk. `disk`: a temporary directory, removed at the end. A path: that directory, kept. */
   readonly storage?: 'memory' | 'disk' | { readonly path: string }
   /** Settings of the node that differ from the defaults. */
-  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs'>> &
+  readonly config?: Partial<Pick<NodeConfig, 'autoCreateTopics' | 'defaultPartitions' | 'retentionCheckMs' | 'compactionCheckMs'>> &
     Pick<ConfigOverrides, 'limits' | 'groups'>
   /** Default: says nothing. */
   readonly log?: Log

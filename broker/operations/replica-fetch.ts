@@ -153,6 +153,8 @@ class ReplicaFetch {
       logStartOffset: 0,
       diverging: undefined,
       batches: NOTHING,
+      sparseBelow: 0,
+      replicatedBelow: 0,
     }
     let logStartOffset = 0
     try {
@@ -161,7 +163,8 @@ class ReplicaFetch {
       logStartOffset = log.logStartOffset
       const refused = this.#refused.get(entry)
       if (refused !== undefined) throw refused
-      const known = { ...result, highWatermark: partition.highWatermark, logStartOffset }
+      const { highWatermark, replicatedBelow } = partition
+      const known = { ...result, highWatermark, logStartOffset, replicatedBelow }
       const diverging = divergenceOf(partition, entry)
       if (diverging !== undefined) return { ...known, diverging }
       checkRange(partition, entry)
@@ -172,7 +175,8 @@ class ReplicaFetch {
         log.readCached(entry.fetchOffset, maxBytes, log.writtenOffset) ?? (await log.read(entry.fetchOffset, maxBytes, log.writtenOffset))
       // Meanwhile another may lead, and what was read be cut off.
       partition.checkLeadership(entry.leaderEpoch)
-      return { ...known, batches: batches.length === 1 ? (batches[0] as Buffer) : Buffer.concat(batches) }
+      const joined = batches.length === 1 ? (batches[0] as Buffer) : Buffer.concat(batches)
+      return { ...known, batches: joined, sparseBelow: log.compactor.sparseBelow }
     } catch (error) {
       return { ...result, logStartOffset, error: toErrorDetail(TidemarkError.from(error)) }
     }

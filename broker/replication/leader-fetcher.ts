@@ -202,13 +202,13 @@ export class LeaderFetcher {
     const { partition } = followed
     const { log } = partition
     if (asked === undefined) {
-      if (result.error === undefined && result.diverging === undefined) partition.toldHighWatermark(result.highWatermark)
+      if (result.error === undefined && result.diverging === undefined) partition.told(result.highWatermark, result.replicatedBelow)
       return
     }
     const step = stepFor(log, asked, result)
     switch (step.kind) {
       case 'append':
-        for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch)
+        for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch, result.sparseBelow)
         // The others first, next time: an answer may be full before it comes to the last.
         this.#followed.delete(partition)
         this.#followed.set(partition, followed)
@@ -232,7 +232,7 @@ export class LeaderFetcher {
       case 'nothing':
         break
     }
-    partition.toldHighWatermark(result.highWatermark)
+    partition.told(result.highWatermark, result.replicatedBelow)
     if (result.logStartOffset > log.logStartOffset && result.logStartOffset <= log.flushedOffset)
       log.deleteRecordsBefore(result.logStartOffset).catch((error: unknown) => this.#postpone(followed, TidemarkError.from(error)))
   }

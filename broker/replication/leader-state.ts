@@ -148,6 +148,12 @@ export class LeaderState {
     return offset
   }
 
+  /** Everything below is on disk on every replica, in sync or not, as far as they have told this leader; it itself has `ownOffset`. */
+  replicatedOffset(ownOffset: number): number {
+    const others = this.#replicas.filter((nodeId) => nodeId !== this.#nodeId)
+    return Math.min(ownOffset, ...others.map((nodeId) => this.#progress.get(nodeId)?.flushedOffset ?? 0))
+  }
+
   /** What the controller should be asked for now, which counts as under way from here on; undefined when all is well, or something is under way. */
   propose(highWatermark: number, leaderEndOffset: number, countsFlushed: boolean): IsrProposal | undefined {
     const nowMs = this.#rules.clock.monotonic()

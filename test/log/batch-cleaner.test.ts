@@ -17,6 +17,7 @@ function rulesOf(newest: Readonly<Record<string, number>>, changes: Partial<Clea
   return {
     keys,
     endOffset: 1000,
+    tombstonesStayFrom: 1000,
     nowMs: NOW,
     deleteRetentionMs: 500,
     pace: new CompactionPace(runtime, 0),
@@ -62,6 +63,15 @@ describe('cleaning a batch', () => {
     expect(await cleanBatch(marked, rulesOf({}, { nowMs: NOW + 499 }), counts)).toBe(marked)
     const cleaned = (await cleanBatch(marked, rulesOf({}, { nowMs: NOW + 500 }), counts)) as Buffer
     expect((await readRecords(cleaned)).map(({ offset, timestampMs }) => [offset, timestampMs])).toEqual([[11, NOW + 1]])
+  })
+
+  it('leaves tombstones that not every replica has, and looks again later', async () => {
+    const batch = await batchAt(10, ['a', null], ['b', '1'], ['c', null])
+    const marked = (await cleanBatch(batch, rulesOf({}), countsOf())) as Buffer
+    const counts = countsOf()
+    const cleaned = (await cleanBatch(marked, rulesOf({}, { nowMs: NOW + 500, tombstonesStayFrom: 12 }), counts)) as Buffer
+    expect((await readRecords(cleaned)).map(({ offset }) => offset)).toEqual([11, 12])
+    expect(counts.tombstonesUntilMs).toBe(NOW + 500 + 60_000)
   })
 
   it('leaves what nobody can read, and what is not records at all', async () => {

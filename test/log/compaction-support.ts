@@ -100,15 +100,16 @@ export async function textsOf(log: PartitionLog, offset: number = log.logStartOf
 export function compact(
   log: PartitionLog,
   world: TestWorld,
-  options: { highWatermark?: number; memoryBytes?: number } = {},
+  options: { highWatermark?: number; replicatedBelow?: number; memoryBytes?: number } = {},
 ): Promise<Compacted> {
-  const { highWatermark = log.flushedOffset, memoryBytes = 1 << 20 } = options
+  const { highWatermark = log.flushedOffset, replicatedBelow = log.flushedOffset, memoryBytes = 1 << 20 } = options
+  log.compactor.replicated(replicatedBelow)
   return log.compactor.run(highWatermark, { pace: new CompactionPace(world.runtime, 0), memoryBytes })
 }
 
-/** Begins a new segment, so that everything so far may be compacted. */
+/** Begins a new segment, so that everything so far may be compacted. Time passes, and no timer notices. */
 export async function roll(log: PartitionLog, world: TestWorld): Promise<void> {
-  world.time.advance(log.config.segmentMs + 1)
+  world.time.nowMs += log.config.segmentMs + 1
   await log.applyRetention(log.flushedOffset)
 }
 

@@ -16,7 +16,7 @@ export const NOW = 1_800_000_000_000
 /** Time that passes only when told. `nextTurn` is the event loop's own. */
 export class ManualTime {
   nowMs: number
-  #timers: { readonly dueMs: number; readonly periodMs: number | undefined; readonly run: () => void }[] = []
+  #timers: { dueMs: number; readonly periodMs: number | undefined; readonly run: () => void }[] = []
 
   constructor(nowMs: number = NOW) {
     this.nowMs = nowMs
@@ -36,7 +36,13 @@ export class ManualTime {
     this.nowMs += ms
     const due = this.#timers.filter(({ dueMs }) => dueMs <= this.nowMs)
     this.#timers = this.#timers.filter(({ dueMs }) => dueMs > this.nowMs)
-    for (const { run } of due) run()
+    for (const timer of due) {
+      if (timer.periodMs !== undefined) {
+        timer.dueMs = this.nowMs + timer.periodMs
+        this.#timers.push(timer)
+      }
+      timer.run()
+    }
   }
 }
 

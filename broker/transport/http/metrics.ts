@@ -101,6 +101,48 @@ const SAMPLES: readonly Sample[] = [
     read: (broker) => broker.responseMemory.usedBytes,
   },
   {
+    name: 'tidemark_compaction_runs_total',
+    help: 'Compactions of a log that came to their end',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.runCount,
+  },
+  {
+    name: 'tidemark_compaction_failed_total',
+    help: 'Compactions of a log that failed',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.failedCount,
+  },
+  {
+    name: 'tidemark_compaction_read_bytes_total',
+    help: 'Bytes of record batches read by compaction',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.readBytes,
+  },
+  {
+    name: 'tidemark_compaction_written_bytes_total',
+    help: 'Bytes of record batches written by compaction',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.writtenBytes,
+  },
+  {
+    name: 'tidemark_compaction_removed_records_total',
+    help: 'Records compacted away',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.removedRecordCount,
+  },
+  {
+    name: 'tidemark_compaction_seconds_total',
+    help: 'Time spent compacting',
+    type: 'counter',
+    read: (broker) => broker.counters.compaction.totalMs / 1000,
+  },
+  {
+    name: 'tidemark_compaction_damaged_logs',
+    help: 'Logs that are not compacted any more because of damage that was met',
+    type: 'gauge',
+    read: (broker) => broker.partitions.all().filter(({ log }) => log.compactor.failure !== undefined).length,
+  },
+  {
     name: 'tidemark_metadata_version',
     help: 'Version of the metadata this node has applied',
     type: 'gauge',

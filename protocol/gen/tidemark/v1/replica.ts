@@ -65,6 +65,13 @@ export interface ReplicaFetchResult {
     | undefined;
   /** Whole batches, back to back; empty when diverging. */
   batches: Buffer;
+  /** Below, offsets may be missing in the leader's log: compaction has removed their records. */
+  sparseBelow: number;
+  /**
+   * As far as the leader knows, every replica has everything below on disk. A record without a value at or beyond this offset is not compacted
+   * away, or a replica that was away for long would keep what it deletes.
+   */
+  replicatedBelow: number;
 }
 
 /** An epoch and the offset at which it ends. */
@@ -460,6 +467,8 @@ function createBaseReplicaFetchResult(): ReplicaFetchResult {
     logStartOffset: 0,
     diverging: undefined,
     batches: Buffer.alloc(0),
+    sparseBelow: 0,
+    replicatedBelow: 0,
   };
 }
 
@@ -485,6 +494,12 @@ export const ReplicaFetchResult: MessageFns<ReplicaFetchResult> = {
     }
     if (message.batches.length !== 0) {
       writer.uint32(58).bytes(message.batches);
+    }
+    if (message.sparseBelow !== 0) {
+      writer.uint32(64).uint64(message.sparseBelow);
+    }
+    if (message.replicatedBelow !== 0) {
+      writer.uint32(72).uint64(message.replicatedBelow);
     }
     return writer;
   },
@@ -558,6 +573,22 @@ export const ReplicaFetchResult: MessageFns<ReplicaFetchResult> = {
             message.batches = Buffer.from(reader.bytes());
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.sparseBelow = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.replicatedBelow = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -586,6 +617,8 @@ export const ReplicaFetchResult: MessageFns<ReplicaFetchResult> = {
       ? EpochEnd.fromPartial(object.diverging)
       : undefined;
     message.batches = object.batches ?? Buffer.alloc(0);
+    message.sparseBelow = object.sparseBelow ?? 0;
+    message.replicatedBelow = object.replicatedBelow ?? 0;
     return message;
   },
 };
