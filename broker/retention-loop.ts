@@ -33,6 +33,8 @@ export class RetentionLoop {
   async #run(): Promise<void> {
     for (const partition of this.#partitions.all()) {
       if (this.#isClosed) return
+      // Its log is closed, and about to be another.
+      if (partition.isChanging || partition.isRetired) continue
       try {
         this.#counters.retentionDeletedSegmentCount += await partition.log.applyRetention(partition.highWatermark)
       } catch (error) {

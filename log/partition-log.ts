@@ -228,12 +228,14 @@ export class PartitionLog implements WriterOwner {
 
   /** Moves the log start up to `offset` (at most the log end) and removes the segments wholly below. Returns the log start. */
   async deleteRecordsBefore(offset: number): Promise<number> {
+    if (this.#ended !== undefined) throw this.#ended
     await this.#retention.deleteBefore(offset)
     return this.logStartOffset
   }
 
   /** Removes the segments that retention no longer keeps, all below `highWatermark`; returns how many. */
-  applyRetention(highWatermark: number): Promise<number> {
+  async applyRetention(highWatermark: number): Promise<number> {
+    if (this.#ended !== undefined) throw this.#ended
     this.#producers.expire(this.#parts.runtime.clock.now())
     return this.#retention.apply(highWatermark)
   }

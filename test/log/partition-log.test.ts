@@ -109,6 +109,15 @@ describe('appending', () => {
   })
 })
 
+it('a log that is closed is not trimmed any more: its files may be those of another by now', async () => {
+  const { log, dir, time } = await openFresh(configOf({ segmentMs: 1000 }))
+  await put(log, 'a')
+  await dir.close()
+  time.advance(1001)
+  await expect(log.applyRetention(1)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+  await expect(log.deleteRecordsBefore(1)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' })
+})
+
 describe('durability', () => {
   it('replicated: is written at once and synced by the clock', async () => {
     const { log, time, files } = await openFresh(configOf({ durability: 'replicated' }))
