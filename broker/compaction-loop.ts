@@ -65,7 +65,7 @@ export class CompactionLoop {
     let dirtiest: Partition | undefined
     let ratioMax = -1
     for (const partition of this.#partitions.all()) {
-      if (!isCompacted(partition.config) || partition.isChanging || done.has(partition)) continue
+      if (!isCompacted(partition.config) || partition.isChanging || partition.isRetired || done.has(partition)) continue
       if (this.#pace.isTurnOver) await this.#pace.pause(NEVER)
       const ratio = await partition.log.compactor.need(partition.highWatermark).catch((error: unknown) => this.#failed(partition, error))
       if (ratio === undefined || ratio <= ratioMax) continue

@@ -18,6 +18,7 @@ import type { LogWriter } from './log-writer.ts'
 import type { ProducerState } from './producer-state.ts'
 import { Segment } from './segment.ts'
 import { type CopyParts, SegmentCopy } from './segment-copy.ts'
+import type { LogTail } from './tail-cache.ts'
 import type { LogUpkeep } from './upkeep.ts'
 
 /** The log that is compacted. */
@@ -27,6 +28,7 @@ export interface CompactionParts extends CopyParts {
   readonly upkeep: LogUpkeep
   readonly writer: LogWriter
   readonly producers: ProducerState
+  readonly tail: LogTail
   readonly config: () => TopicConfig
 }
 
@@ -187,7 +189,7 @@ export class CompactionPass {
 
   /** Makes the copy part of the log in place of the group; of a group of which nothing is left, nothing. */
   async #install(group: readonly SealedSegment[], copy: SegmentCopy): Promise<void> {
-    const { upkeep, writer, directory } = this.#parts
+    const { upkeep, writer, tail, directory } = this.#parts
     const isEmpty = copy.segment.sizeBytes === 0
     if (isEmpty) await copy.discard()
     else await copy.finish()
@@ -195,8 +197,10 @@ export class CompactionPass {
     await writer.run(async () => {
       this.#signal.throwIfAborted()
       if (!upkeep.areSealedNeighbours(gone)) throw new TidemarkError('CANCELLED', `${directory} was changed while it was compacted`)
-      const sparseBelow = (group.at(-1) as SealedSegment).endOffset
-      await upkeep.replaceSegments(gone, isEmpty ? undefined : copy.segment, sparseBelow, this.#config.fileDeleteDelayMs)
+      const { endOffset } = group.at(-1) as SealedSegment
+      // Or who reads on could get what was deleted from memory, and miss on disk that it was.
+      tail.dropBelow(endOffset)
+      await upkeep.replaceSegments(gone, isEmpty ? undefined : copy.segment, endOffset, this.#config.fileDeleteDelayMs)
     })
   }
 

@@ -125,11 +125,24 @@ export class LogTail {
     return found
   }
 
+  /** Drops the written batches that end below `offset`: in their file there is something else by now. */
+  dropBelow(offset: number): void {
+    let count = 0
+    while (this.#head < this.#unwritten && (this.#batches[this.#head] as CachedBatch).lastOffset < offset) {
+      this.#dropOldest()
+      count++
+    }
+    this.#cache.died(count)
+  }
+
   /** For `TailCache`: lets go of the oldest batch. */
   drop(batch: CachedBatch): void {
     invariant(this.#batches[this.#head] === batch && this.#head < this.#unwritten, 'the oldest written batch of a log goes first')
-    this.#head++
-    this.#release(batch)
+    this.#dropOldest()
+  }
+
+  #dropOldest(): void {
+    this.#release(this.#batches[this.#head++] as CachedBatch)
     if (this.#head > SLACK_MAX && this.#head * 2 > this.#batches.length) {
       this.#batches = this.#batches.slice(this.#head)
       this.#unwritten -= this.#head

@@ -100,18 +100,20 @@ class Rig {
     sent: [],
     nextSequence: 0,
   }
+  readonly #tailCacheBytes: number
   #valueCount = 0
   /** Called at every call of a file. */
   #onCall: () => void = () => {}
 
-  constructor() {
+  constructor(tailCacheBytes: number) {
+    this.#tailCacheBytes = tailCacheBytes
     const time = new ManualTime()
     const pause = async (): Promise<void> => this.#onCall()
     this.world = createWorld(new MemoryFiles({ pause }), time)
   }
 
   async open(): Promise<void> {
-    this.dir = await openDir(this.world, { openFilesMax: 4 })
+    this.dir = await openDir(this.world, { openFilesMax: 4, tailCacheBytes: this.#tailCacheBytes })
     this.log = await openOrders(this.dir, compactedConfig({ deleteRetentionMs: TOMBSTONES_MS, segmentBytes: 800 }))
     const { log, world } = this
     log.setListener({
@@ -315,17 +317,21 @@ describe('a log under random work, compactions, deletions and crashes', () => {
     timeout: 20_000 + RUNS * 500,
   }, async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60, size: 'max' }), async (steps) => {
-        const rig = new Rig()
-        await rig.open()
-        for (const one of steps) {
-          await rig.do(one)
-          if (one.kind !== 'append') await rig.check()
-        }
-        await rig.check()
-        await rig.dir.close()
-        expect(rig.world.files.openHandleCount).toBe(0)
-      }),
+      fc.asyncProperty(
+        fc.array(step, { minLength: 1, maxLength: 60, size: 'max' }),
+        fc.constantFrom(0, 3000, 1 << 20),
+        async (steps, tailCacheBytes) => {
+          const rig = new Rig(tailCacheBytes)
+          await rig.open()
+          for (const one of steps) {
+            await rig.do(one)
+            if (one.kind !== 'append') await rig.check()
+          }
+          await rig.check()
+          await rig.dir.close()
+          expect(rig.world.files.openHandleCount).toBe(0)
+        },
+      ),
       { numRuns: RUNS },
     )
   })

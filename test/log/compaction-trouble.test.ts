@@ -122,6 +122,19 @@ describe('what meets compaction on its way', () => {
 })
 
 describe('a log with gaps', () => {
+  it('that is cut is compacted again from there on', async () => {
+    const { log, world, dir } = await openFresh()
+    for (const text of ['a=1', 'b=1', 'a=2', 'c=1', 'b=2']) await putAll(log, text)
+    await roll(log, world)
+    await compact(log, world)
+    const { log: cut } = await dir.truncateLog(log, 4)
+    expect(cut.logEndOffset).toBe(4)
+    await putAll(cut, 'a=3', 'c=2', 'd=1')
+    await roll(cut, world)
+    await compact(cut, world)
+    expect(await textsOf(cut)).toEqual(['4 a=3', '5 c=2', '6 d=1'])
+  })
+
   it('is read right though its indexes are of another log', async () => {
     const { log, world, dir } = await openFresh(compactedConfig({ segmentBytes: 4096 }))
     for (let n = 0; n < 24; n++) await putKeyed(log, [[`k${n < 8 || n % 5 === 0 ? n : 'x'}`, `${n}`]])

@@ -5,7 +5,8 @@ import type { DataDir } from '../../log/data-dir.ts'
 import type { PartitionLog } from '../../log/partition-log.ts'
 import { patchBatch, readBaseOffset } from '../../protocol/batch-header.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
-import { batchOf, configOf, contentOf, crashed, createWorld, openDir, openOrders, TOPIC_ID } from './support.ts'
+import { recordsOf } from './compaction-support.ts'
+import { batchOf, coin, configOf, contentOf, crashed, createWorld, openDir, openOrders, TOPIC_ID, type TestWorld } from './support.ts'
 
 const SMALL = configOf({ segmentBytes: 400, indexIntervalBytes: 64 })
 
@@ -89,6 +90,130 @@ describe('a log that follows', () => {
     await follow(anew, 100, 103, 3)
     const again = await open(await openDir(crashed(world)))
     expect(await valuesOf(again)).toEqual(['3:100', '3:101', '3:102'])
+  })
+
+  it('takes a batch behind a gap only where the log of its leader has gaps', async () => {
+    const log = await open(await openDir(createWorld()))
+    await follow(log, 0, 3, 2)
+    const isRefused = expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' })
+    expect(() => log.appendAsFollower(replica(6, 2))).toThrow(isRefused)
+    expect(() => log.appendAsFollower(replica(6, 2), 5)).toThrow(isRefused)
+    expect(() => log.appendAsFollower(replica(2, 2), 9)).toThrow(isRefused)
+    log.appendAsFollower(replica(6, 2), 6)
+    expect(log.logEndOffset).toBe(7)
+    await log.flush()
+    expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([0, 1, 2, 6])
+  })
+
+  it('has its gaps after a crash, wherever that comes', async () => {
+    for (let calls = 0; calls < 40; calls++) {
+      let left = Number.POSITIVE_INFINITY
+      const power = Promise.withResolvers<TestWorld>()
+      const world: TestWorld = createWorld(
+        new MemoryFiles({
+          pause: async () => {
+            if (left-- === 0) power.resolve(crashed(world, coin(calls + 3)))
+          },
+        }),
+      )
+      const log = await open(await openDir(world))
+      await follow(log, 0, 3, 2)
+      left = calls
+      const offsets = [0, 1, 2, 7, 8, 20, 21, 22, 50]
+      let durable = 3
+      log.setListener({ advanced: () => (durable = log.flushedOffset), undone() {} })
+      for (const offset of offsets.slice(3)) log.appendAsFollower(replica(offset, 2), 50)
+      const survivor = await Promise.race([power.promise, log.flush().then(() => crashed(world))])
+      const durableThen = durable
+      const again = await open(await openDir(survivor))
+      const found = (await recordsOf(again)).map(({ offset }) => offset)
+      expect(found).toEqual(offsets.slice(0, found.length))
+      expect(again.logEndOffset).toBeGreaterThanOrEqual(durableThen)
+      again.appendAsFollower(replica(90, 2), 90)
+      await again.flush()
+    }
+  })
+
+  it('spans gaps wider than a segment can, from its beginning on', async () => {
+    const world = createWorld()
+    const log = await open(await openDir(world))
+    const offsets = [5e9, 5e9 + 1, 5e9 + 2 ** 31 + 7, 9e12, 9e12 + 1]
+    for (const offset of offsets) {
+      log.appendAsFollower(replica(offset, 1), 9e12)
+      await log.flush()
+    }
+    const found = async (one: PartitionLog): Promise<number[]> => (await recordsOf(one)).map(({ offset }) => offset)
+    expect(await found(log)).toEqual(offsets)
+    expect((await recordsOf(log, 5e9 + 2))[0]?.offset).toBe(5e9 + 2 ** 31 + 7)
+    const dir = await openDir(crashed(world))
+    const again = await open(dir)
+    expect(await found(again)).toEqual(offsets)
+    expect(await again.deleteRecordsBefore(6e9)).toBe(6e9)
+    expect(await found(again)).toEqual(offsets.slice(2))
+    const { log: cut } = await dir.truncateLog(again, 8e12)
+    expect(await found(cut)).toEqual([5e9 + 2 ** 31 + 7])
+    cut.appendAsFollower(replica(cut.logEndOffset, 2), 0)
+    await cut.flush()
+    expect(cut.logEndOffset).toBe(5e9 + 2 ** 31 + 9)
+  })
+
+  it('is cut in front of everything it has', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    const log = await open(dir)
+    for (const offset of [5e9, 9e12]) {
+      log.appendAsFollower(replica(offset, 1), 9e12)
+      await log.flush()
+    }
+    const { log: empty } = await dir.truncateLog(log, 100)
+    expect([empty.logStartOffset, empty.logEndOffset]).toEqual([0, 100])
+    await follow(empty, 100, 102, 2)
+    const again = await open(await openDir(crashed(world)))
+    expect((await recordsOf(again)).map(({ offset, value }) => [offset, value])).toEqual([
+      [100, '2:100'],
+      [101, '2:101'],
+    ])
+  })
+
+  it('gives up an empty segment that was begun behind a gap, when the gap was not to be', async () => {
+    const world = createWorld()
+    const log = await open(await openDir(world))
+    await follow(log, 0, 2, 1)
+    world.files.inject({ operation: 'write', code: 'ENOSPC', pathEnd: '.log' })
+    log.appendAsFollower(replica(5e9, 1), 5e9)
+    await expect(log.flush()).rejects.toMatchObject({ code: 'DISK_FULL' })
+    expect(log.logEndOffset).toBe(2)
+    // The next leader has never had the gap.
+    world.time.advance(2000)
+    for (let tries = 0; tries < 50 && log.logEndOffset === 2; tries++) {
+      await new Promise(setImmediate)
+      try {
+        log.appendAsFollower(replica(2, 3))
+      } catch {
+        // Still looking whether there is room again.
+      }
+    }
+    await log.flush()
+    expect(await valuesOf(log)).toEqual(['1:0', '1:1', '3:2'])
+    expect(await valuesOf(await open(await openDir(crashed(world))))).toEqual(['1:0', '1:1', '3:2'])
+  })
+
+  it('is cut within a gap, even one it begins with', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    const log = await open(dir)
+    for (const offset of [10, 11, 30, 31]) log.appendAsFollower(replica(offset, 1), 31)
+    await log.flush()
+    const { log: shorter } = await dir.truncateLog(log, 20)
+    expect([shorter.logEndOffset, (await recordsOf(shorter)).map(({ offset }) => offset)]).toEqual([12, [10, 11]])
+    const { log: empty } = await dir.truncateLog(shorter, 5)
+    // Nothing lay between 0 and 10.
+    expect([empty.logStartOffset, empty.logEndOffset]).toEqual([0, 0])
+    empty.appendAsFollower(replica(5, 3), 9)
+    empty.appendAsFollower(replica(9, 3), 9)
+    await empty.flush()
+    const again = await open(await openDir(crashed(world)))
+    expect((await recordsOf(again)).map(({ offset }) => offset)).toEqual([5, 9])
   })
 
   it('is cut anywhere, across segments, goes on from there and comes back the same after a crash', async () => {

@@ -3,9 +3,12 @@
  * controller, and a network, a clock and a controller's office that do what the test wants.
  */
 import { expect } from 'vitest'
+import { CompactionLoop } from '../../../broker/compaction-loop.ts'
+import { Counters } from '../../../broker/counters.ts'
 import { replicaFetch } from '../../../broker/operations/replica-fetch.ts'
 import type { Partition } from '../../../broker/partition.ts'
 import { PartitionRegistry } from '../../../broker/partition-registry.ts'
+import { RetentionLoop } from '../../../broker/retention-loop.ts'
 import { NodeReplication } from '../../../broker/replication/node-replication.ts'
 import { alterPartitions } from '../../../controller/metadata/alter-partitions.ts'
 import { applyBatch } from '../../../controller/metadata/apply.ts'
@@ -15,6 +18,7 @@ import { nameCluster, registerNode } from '../../../controller/metadata/nodes.ts
 import { createTopics } from '../../../controller/metadata/topics.ts'
 import { MetadataView } from '../../../controller/metadata-view.ts'
 import { DataDir } from '../../../log/data-dir.ts'
+import { BatchBuilder } from '../../../protocol/batch-builder.ts'
 import { TidemarkError } from '../../../protocol/errors.ts'
 import type { AlterPartitionsRequest, AlterPartitionsResponse } from '../../../protocol/gen/tidemark/v1/controller.ts'
 import type { MetadataBatch, MetadataRecord } from '../../../protocol/gen/tidemark/v1/metadata.ts'
@@ -41,6 +45,7 @@ interface Running {
   readonly view: MetadataView
   readonly registry: PartitionRegistry
   readonly replication: NodeReplication
+  readonly loops: readonly { close(): Promise<void> }[]
   readonly nodeEpoch: number
   /** It has opened its partitions. */
   isReady: boolean
@@ -77,6 +82,10 @@ export class ReplicaCluster {
   image: MetadataImage = EMPTY_IMAGE
   /** Of nodes that start from now on. */
   replicaLagMaxMs = 700
+  /** Nodes that start from now on look so often for what can be compacted. */
+  compactionCheckMs: number | undefined
+  /** Every record with a key that a node has taken, and whether it was acknowledged. */
+  readonly keyed: { readonly offset: number; readonly key: string; readonly value: string | null; isAcknowledged: boolean }[] = []
   readonly #batches: MetadataBatch[] = []
   #valueCount = 0
   /** Chance that an answer of the controller is lost, and that a request is. */
@@ -149,6 +158,9 @@ export class ReplicaCluster {
       view,
       nodeEpoch: response.nodeEpoch,
       isReady: false,
+      get loops() {
+        return loops
+      },
       replication: new NodeReplication({
         nodeId,
         nodeEpoch: () => response.nodeEpoch,
@@ -170,6 +182,7 @@ export class ReplicaCluster {
       partitionBudgetBytes: 1 << 20,
       host: running.replication,
     })
+    const loops = this.#loopsOf(registry, runtime)
     node.running = running
     this.deliver(node)
     view.subscribe((_image, delta) => registry.apply(delta))
@@ -190,6 +203,7 @@ export class ReplicaCluster {
     this.network.drop(node.nodeId)
     const isAllLost = this.chance() < 0.3
     node.files = node.files.crash(() => !isAllLost && this.chance() < 0.5)
+    for (const loop of running.loops) void loop.close()
     // What is left of the process waits for files that never answer.
     void running.replication.close()
     running.view.close()
@@ -234,6 +248,39 @@ export class ReplicaCluster {
     } catch (error) {
       if (!TidemarkError.is(error)) throw error
     }
+  }
+
+  /** As `produce`, a record with a key; without a value it deletes the key. */
+  produceKeyed(node: Node, key: string, isDeletion: boolean): void {
+    const { partition } = node
+    const value = isDeletion ? null : `v${this.#valueCount++}`
+    if (partition === undefined) return
+    try {
+      partition.checkLeadership(undefined)
+      partition.checkEnoughReplicas()
+      const builder = new BatchBuilder()
+      builder.append(Buffer.from(key), value === null ? null : Buffer.from(value), this.time.now())
+      const { baseOffset } = partition.append(Buffer.from(builder.buildSync()))
+      const record = { offset: baseOffset, key, value, isAcknowledged: false }
+      this.keyed.push(record)
+      partition.whenCommitted(baseOffset + 1, this.time.nowMs + PRODUCE_TIMEOUT_MS, (error) => {
+        if (error === undefined && node.partition === partition) record.isAcknowledged = true
+      })
+    } catch (error) {
+      if (!TidemarkError.is(error)) throw error
+    }
+  }
+
+  #loopsOf(registry: PartitionRegistry, runtime: Runtime): { close(): Promise<void> }[] {
+    const { compactionCheckMs } = this
+    if (compactionCheckMs === undefined) return []
+    const counters = new Counters()
+    // Memory for a few keys only.
+    const limits = { compactionMemoryBytes: 6 * 24, compactionBytesPerSecond: 0 }
+    return [
+      new RetentionLoop(registry, counters, runtime, compactionCheckMs),
+      new CompactionLoop(registry, counters.compaction, runtime, { compactionCheckMs, limits }),
+    ]
   }
 
   /** Whatever the controller counts on has everything that a leader calls committed. */
