@@ -25,7 +25,7 @@ import type { CompactionPace } from './compaction-pace.ts'
 import type { KeyOffsets } from './key-offsets.ts'
 
 /** Records looked at before the clock is. */
-const LOOK_EVERY = 256
+export const LOOK_EVERY = 256
 
 /** How soon, at least, a log is compacted again because of tombstones that had to stay. */
 const LOOK_AGAIN_MS = 60_000

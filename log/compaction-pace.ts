@@ -6,7 +6,7 @@ import { createDeferred } from '../runtime/deferred.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 
 /** Work without a pause. */
-const TURN_MS = 4
+const TURN_MS = 2
 /** Shorter waits are saved up. */
 const WAIT_MIN_MS = 10
 

@@ -10,7 +10,7 @@ import { RecordCursor } from '../protocol/record-cursor.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import type { FileHandle, Runtime } from '../runtime/runtime.ts'
 import { batchChunks, type PlacedBatch } from './batch-chunks.ts'
-import { cleanBatch, type CleaningCounts, type CleaningRules, readPlain } from './batch-cleaner.ts'
+import { cleanBatch, type CleaningCounts, type CleaningRules, LOOK_EVERY, readPlain } from './batch-cleaner.ts'
 import type { CompactionPace } from './compaction-pace.ts'
 import { type Cleanable, groupSegments, type SealedSegment } from './compaction-plan.ts'
 import { KeyOffsets } from './key-offsets.ts'
@@ -110,8 +110,8 @@ export class CompactionPass {
     if (plain === undefined) return undefined
     const baseOffset = readBaseOffset(batch)
     const record = new RecordCursor(batch, plain)
-    while (record.next()) {
-      if (pace.isTurnOver) await pace.pause(this.#signal)
+    for (let index = 1; record.next(); index++) {
+      if (index % LOOK_EVERY === 0 && pace.isTurnOver) await pace.pause(this.#signal)
       const offset = baseOffset + record.offsetDelta
       if (record.keyStart < 0 || offset < this.#plan.cleanOffset) continue
       if (!keys.note(plain, record.keyStart, record.keyEnd, offset)) return offset

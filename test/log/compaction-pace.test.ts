@@ -40,7 +40,7 @@ describe('the pace of compaction', () => {
     const pace = new CompactionPace(runtime, 0)
     await pace.pause(running)
     expect(pace.isTurnOver).toBe(false)
-    time.advance(4)
+    time.advance(2)
     expect(pace.isTurnOver).toBe(true)
     let hadTurn = false
     setImmediate(() => {
