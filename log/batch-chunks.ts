@@ -25,14 +25,17 @@ export interface PlacedBatch {
   readonly position: number
 }
 
-/** The whole batches of each chunk; they are valid for as long as they are held. Ends at the first that cannot be right. */
+/** The whole batches of each chunk, valid until the next one is asked for. Ends at the first that cannot be right. */
 export async function* batchChunks(handle: FileHandle, range: ScanRange): AsyncGenerator<readonly PlacedBatch[], ScanEnd, undefined> {
+  // One for all chunks: memory outside the heap is given back late.
+  let memory = Buffer.alloc(0)
   let { from: position } = range
   let nextOffset = range.firstOffset ?? 0
   let chunkBytes = CHUNK_BYTES
   while (position < range.to) {
     const length = Math.min(chunkBytes, range.to - position)
-    const chunk = await readChunk(handle, position, length)
+    if (memory.length < length) memory = Buffer.allocUnsafeSlow(length)
+    const chunk = memory.subarray(0, await handle.read(memory, 0, length, position))
     const batches: PlacedBatch[] = []
     let at = 0
     let damage: Damage | undefined

@@ -37,7 +37,7 @@ async function* dumpOpen(handle: FileHandle, from: number, fileBytes: number): A
       return
     }
     for (const { batch, position } of chunk.value) {
-      const item = readItem(batch, position)
+      const item = readItem(Buffer.from(batch), position)
       yield item
       if (item.kind === 'damage') return
     }

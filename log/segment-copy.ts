@@ -28,7 +28,7 @@ export class SegmentCopy {
   readonly #parts: CopyParts
   readonly #intervalBytes: number
   readonly #file: FileHandle
-  #pending: Buffer[] = []
+  readonly #pending = Buffer.allocUnsafeSlow(WRITE_BYTES)
   #pendingBytes = 0
   #writtenBytes = 0
   #unsyncedBytes = 0
@@ -52,22 +52,22 @@ export class SegmentCopy {
     return new SegmentCopy(parts, segment, intervalBytes, file)
   }
 
-  /** Adds a batch at the end. */
+  /** Adds a batch at the end. The buffer is the caller's again when it resolves. */
   async add(batch: Buffer): Promise<void> {
     const position = this.#writtenBytes + this.#pendingBytes
     if (position + batch.length > SEGMENT_BYTES_MAX)
       throw new TidemarkError('LIMIT_EXCEEDED', `${this.segment.path} would have more than ${SEGMENT_BYTES_MAX} bytes`)
     this.segment.noteBatch(batch, position, this.#intervalBytes, 0)
-    this.#pending.push(batch)
-    this.#pendingBytes += batch.length
-    if (this.#pendingBytes >= WRITE_BYTES) await guarded(this.#parts, this.segment, () => this.#write())
+    if (this.#pendingBytes + batch.length > WRITE_BYTES) await guarded(this.#parts, this.segment, () => this.#writePending())
+    if (batch.length > WRITE_BYTES) return guarded(this.#parts, this.segment, () => this.#write(batch))
+    this.#pendingBytes += batch.copy(this.#pending, this.#pendingBytes)
   }
 
   /** Makes it durable, under its name. */
   async finish(): Promise<void> {
     const { segment } = this
     await guarded(this.#parts, segment, async () => {
-      await this.#write()
+      await this.#writePending()
       await this.#file.datasync()
       await this.#file.close()
       await segment.writeIndexes()
@@ -85,13 +85,16 @@ export class SegmentCopy {
       await this.#parts.files.remove(path).catch(() => {})
   }
 
-  async #write(): Promise<void> {
-    if (this.#pendingBytes === 0) return
-    await this.#file.write(this.#pending, this.#writtenBytes)
-    this.#writtenBytes += this.#pendingBytes
-    this.#unsyncedBytes += this.#pendingBytes
-    this.#pending = []
+  async #writePending(): Promise<void> {
+    const bytes = this.#pendingBytes
     this.#pendingBytes = 0
+    if (bytes > 0) await this.#write(this.#pending.subarray(0, bytes))
+  }
+
+  async #write(bytes: Buffer): Promise<void> {
+    await this.#file.write([bytes], this.#writtenBytes)
+    this.#writtenBytes += bytes.length
+    this.#unsyncedBytes += bytes.length
     if (this.#unsyncedBytes < SYNC_BYTES) return
     await this.#file.datasync()
     this.#unsyncedBytes = 0
