@@ -161,7 +161,8 @@ export class Segment {
     const isCertain = end !== undefined || start === 0 || found.position > start
     const missing = missingOf(found, wanted, isCertain)
     if (missing === undefined) return found.kind === 'batches' ? found.batches : undefined
-    if (this.active !== undefined || this.#isIndexRebuilt) throw this.#damaged(missing)
+    const isIndexSure = this.active !== undefined || this.#isIndexRebuilt
+    if (isIndexSure) throw this.#damaged(missing)
     // The index has no checksum: when what it points at is not what it should be, the log decides.
     this.#parts.indexes.put(this.path, await this.#rebuildIndexes(intervalBytes))
     // Should the cache let go of the right ones, the wrong ones must not come back. A disk that takes no changes keeps them: then the cache has to do.
