@@ -2,7 +2,7 @@
 import { ClusterClient } from '../../client/cluster-client.ts'
 import { Tidemark } from '../../client/connect.ts'
 import { createGrpcTransport } from '../../client/grpc-transport.ts'
-import type { NodeConfig } from '../../broker/config.ts'
+import { defaultNodeConfig, type NodeConfig } from '../../broker/config.ts'
 import type { Partition } from '../../broker/partition.ts'
 import { EMPTY_IMAGE, type MetadataImage, type PartitionMetadata } from '../../controller/metadata/image.ts'
 import { simDial } from './grpc-client.ts'
@@ -30,6 +30,7 @@ export const SIM_CONFIG = {
   electionHeartbeatIntervalMs: 100,
   replicaLagMaxMs: 1000,
   shutdownTimeoutMs: 3000,
+  groups: { ...defaultNodeConfig().groups, sessionTimeoutMinMs: 100, offsetsPartitions: 2 },
 } as const
 
 /** A client and the process it is in. */

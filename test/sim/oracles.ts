@@ -43,6 +43,7 @@ export class Oracles {
   readonly #watermarks = new WeakMap<object, { readonly epoch: number; readonly offset: number }>()
   #newest: MetadataImage | undefined
   #failure: Broken | undefined
+  readonly #others: (() => void)[] = []
   expectsError: ExpectedError = () => false
 
   constructor(cluster: Watched) {
@@ -73,7 +74,13 @@ export class Oracles {
       this.broke(`node ${nodeId} said ${event}: ${JSON.stringify(fields, (_, value) => (value instanceof Error ? value.message : value))}`)
   }
 
+  /** Looked at after each event as well. */
+  also(check: () => void): void {
+    this.#others.push(check)
+  }
+
   check(): void {
+    for (const check of this.#others) check()
     if (this.#failure !== undefined) throw this.#failure
     for (const node of this.#cluster.nodes) this.#checkNode(node)
   }

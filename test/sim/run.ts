@@ -4,6 +4,7 @@ import { readLastOffset } from '../../protocol/batch-header.ts'
 import { splitBatches } from '../../protocol/batch-reader.ts'
 import { SimCluster } from './cluster.ts'
 import { Faults } from './faults.ts'
+import { GroupWorkload } from './group-workload.ts'
 import { History } from './history.ts'
 import { Operator } from './operator.ts'
 import { Broken } from './oracles.ts'
@@ -75,6 +76,8 @@ async function play(cluster: SimCluster, history: History, faults: Faults, fault
   watchEnds(cluster, TOPICS, 100)
   const operator = new Operator(cluster, streamOf(seed, 'operator'), TOPICS)
   if (seed % 3 !== 0) operator.start()
+  const group = seed % 2 === 0 ? new GroupWorkload(cluster, streamOf(seed, 'group'), TOPICS) : undefined
+  group?.start()
   const until = cluster.time.nowMs + faultMs
   while (cluster.time.nowMs < until) {
     await cluster.advance(chance() < 0.2 ? between(chance, 500, 1500) : between(chance, 5, 250))
@@ -83,7 +86,16 @@ async function play(cluster: SimCluster, history: History, faults: Faults, fault
   faults.heal()
   operator.stop()
   for (const producer of producers) producer.stop()
+  group?.stop()
   await checkPeace(cluster, history)
+  if (group !== undefined) await checkGroup(cluster, group)
+}
+
+async function checkGroup(cluster: SimCluster, group: GroupWorkload): Promise<void> {
+  if (!(await cluster.until(() => group.isWell && group.checks.acknowledgedCount > 0, HEAL_MS)))
+    throw new Broken(`the group does not become well again: ${group.describe()}`)
+  await cluster.run(group.checkFinal(), HEAL_MS)
+  cluster.oracles.check()
 }
 
 async function checkPeace(cluster: SimCluster, history: History): Promise<void> {

@@ -13,19 +13,13 @@ import {
 } from '../../../broker/groups/offsets.ts'
 import { type PartitionKey, partitionKey, partitionOf, topicIdOf } from '../../../broker/groups/partition-keys.ts'
 import { TidemarkError } from '../../../protocol/errors.ts'
+import type { MemberTarget, Told } from '../../sim/group-member.ts'
 import type { VirtualTime } from '../../sim/virtual-time.ts'
 import type { SimLog } from './sim-log.ts'
 import type { TestTopics } from './support.ts'
 
 export const GROUP = 'billing'
 const TICK_MS = 100
-
-/** What a member is told. */
-export interface Told {
-  readonly epoch: number
-  /** What it shall hold, and since which epoch. */
-  readonly assigned: ReadonlyMap<PartitionKey, number>
-}
 
 /** Mistakes to be found, made where requests come in. */
 export interface Mistakes {
@@ -50,7 +44,7 @@ export interface CoordinatorParts {
   readonly accepted: (coordinator: SimCoordinator, commit: Commit) => void
 }
 
-export class SimCoordinator {
+export class SimCoordinator implements MemberTarget {
   readonly shard: GroupShard
   readonly log: SimLog
   readonly #parts: CoordinatorParts

@@ -17,26 +17,34 @@ import type { GroupState } from '../../../broker/groups/group-state.ts'
 import type { Commit } from '../../../broker/groups/offsets.ts'
 import { type PartitionKey, partitionKey } from '../../../broker/groups/partition-keys.ts'
 import { TidemarkError } from '../../../protocol/errors.ts'
+import { GroupChecks } from '../../sim/group-checks.ts'
+import { type MemberTimes, type MemberWorld, SimMember } from '../../sim/group-member.ts'
 import { between, type Chance, pick, streamOf } from '../../sim/random.ts'
 import { VirtualTime } from '../../sim/virtual-time.ts'
 import { keyOf, type Mistakes, SimCoordinator } from './sim-coordinator.ts'
 import { type LogSuccession, SimLog } from './sim-log.ts'
-import { type MemberWorld, SimMember } from './sim-member.ts'
 import { checkState, TestTopics } from './support.ts'
 
 /** How long a coordinator goes on at most without knowing that it is none any more. */
 const UNAWARE_MS = 2000
-/** How long the effects of a reset may take to be all there. */
-const RESET_MS = 20_000
 /** Within this all must be well again: sessions, the longest handler, a few rounds of heartbeats. */
 const HEAL_MS = 120_000
 
+const TIMES: MemberTimes = {
+  sessionMs: 10_000,
+  rebalanceMs: 15_000,
+  beatMs: 2000,
+  answerMs: 1500,
+  handlerMs: 1000,
+  longHandlerMs: 20_000,
+}
+
 export class SimWorld implements MemberWorld {
   readonly time = new VirtualTime()
+  readonly times = TIMES
   readonly topics = new TestTopics({ orders: 5, payments: 3 })
   members: SimMember[] = []
   eventCount = 0
-  acknowledgedCount = 0
   takeoverCount = 0
   readonly #chance: Chance
   readonly #network: Chance
@@ -47,10 +55,10 @@ export class SimWorld implements MemberWorld {
   #memberCount = 0
   #isCalm = false
   #failure: string | undefined
-  /** Largest offset acknowledged since the last reset. */
-  readonly #acknowledged = new Map<PartitionKey, number>()
-  readonly #resetUntilMs = new Map<PartitionKey, number>()
-  readonly #owners = new Map<string, string>()
+  readonly #checks = new GroupChecks(
+    () => this.time.nowMs,
+    (what) => this.#broke(what),
+  )
 
   constructor(seed: number, mistakes: Mistakes = {}) {
     this.#chance = streamOf(seed, 'faults')
@@ -58,6 +66,10 @@ export class SimWorld implements MemberWorld {
     this.#mistakes = mistakes
     this.#current = this.#open({ batches: [], committedCount: 0 }, undefined)
     for (let count = 0; count < 4; count++) this.#addMember(count === 0 ? 'static-0' : '')
+  }
+
+  get acknowledgedCount(): number {
+    return this.#checks.acknowledgedCount
   }
 
   /** Plays `faultMs` of trouble, then peace. Throws what does not hold. */
@@ -91,24 +103,19 @@ export class SimWorld implements MemberWorld {
   }
 
   took(member: SimMember, key: PartitionKey, assigned: number): void {
-    const name = `${key} in epoch ${assigned}`
-    const owner = this.#owners.get(name) ?? member.memberId
-    if (owner !== member.memberId) this.#broke(`${name} is given to ${owner} and to ${member.memberId}`)
-    this.#owners.set(name, owner)
+    this.#checks.took(member, key, assigned)
   }
 
-  /** No answer to a question asked now may be smaller. */
   leastOffset(key: PartitionKey): number {
-    return this.#acknowledged.get(key) ?? 0
+    return this.#checks.leastOffset(key)
   }
 
   fetched(key: PartitionKey, offset: number, least: number): void {
-    if (offset < least && !this.#isResetting(key)) this.#broke(`${key} was committed up to ${least}, and is told to be at ${offset}`)
+    this.#checks.fetched(key, offset, least)
   }
 
   acknowledged(key: PartitionKey, offset: number): void {
-    this.acknowledgedCount++
-    if (!this.#isResetting(key)) this.#acknowledged.set(key, Math.max(offset, this.leastOffset(key)))
+    this.#checks.acknowledged(key, offset)
   }
 
   #open(succession: LogSuccession, former: string | undefined): SimCoordinator {
@@ -192,15 +199,10 @@ export class SimWorld implements MemberWorld {
     const partition = Math.floor(this.#chance() * 3)
     const key = this.topics.key('orders', partition)
     const offset = Math.floor(this.#chance() * 50)
-    this.#acknowledged.delete(key)
-    this.#resetUntilMs.set(key, this.time.nowMs + RESET_MS)
+    this.#checks.resets(key)
     this.time.after(this.#delayMs(), () => {
       this.#current.reset(key, 'orders', offset).catch(() => {})
     })
-  }
-
-  #isResetting(key: PartitionKey): boolean {
-    return this.time.nowMs < (this.#resetUntilMs.get(key) ?? 0)
   }
 
   #reply(happens: () => void): void {
@@ -216,21 +218,9 @@ export class SimWorld implements MemberWorld {
     while (await this.time.step(untilMs)) {
       this.eventCount++
       if (this.#failure !== undefined) throw new Error(this.#failure)
-      this.#checkHolders()
+      this.#checks.checkHolders(this.members)
     }
     this.time.nowMs = untilMs
-  }
-
-  #checkHolders(): void {
-    const holders = new Map<PartitionKey, string>()
-    for (const member of this.members) {
-      for (const key of member.held.keys()) {
-        if (!member.believes(key)) continue
-        const other = holders.get(key)
-        if (other !== undefined) this.#broke(`${key} is held by ${other} and by ${member.memberId}`)
-        holders.set(key, member.memberId)
-      }
-    }
   }
 
   #checkAccepted(coordinator: SimCoordinator, commit: Commit): void {
@@ -242,11 +232,7 @@ export class SimWorld implements MemberWorld {
 
   #checkLoaded({ state }: SimCoordinator, former: string | undefined): void {
     if (state !== undefined) checkState(state)
-    for (const [key, offset] of this.#acknowledged) {
-      const loaded = state?.offsets.get(key)?.offset ?? 0
-      if (loaded < offset && !this.#isResetting(key))
-        this.#broke(`${key} was committed up to ${offset}, and is at ${loaded} after a takeover`)
-    }
+    this.#checks.checkOffsets((key) => state?.offsets.get(key)?.offset, 'after a takeover')
     if (former !== undefined && textOf(state) !== former) this.#broke(`a coordinator takes over ${former}, and has ${textOf(state)}`)
   }
 

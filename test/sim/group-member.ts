@@ -2,19 +2,38 @@
  * A member of the simulation: the rules of groups.proto, and no more. It holds what it was told, lets go of what it was told to when its handler is done,
  * commits what it holds, and drops everything when it has not been answered for a session.
  */
-import type { Heartbeat } from '../../../broker/groups/membership.ts'
-import { type PartitionKey, partitionOf, topicIdOf } from '../../../broker/groups/partition-keys.ts'
-import type { TidemarkError } from '../../../protocol/errors.ts'
-import { between, type Chance } from '../../sim/random.ts'
-import type { Timer } from '../../../runtime/runtime.ts'
-import type { Told } from './sim-coordinator.ts'
-import type { SimCoordinator } from './sim-coordinator.ts'
-import type { VirtualTime } from '../../sim/virtual-time.ts'
+import type { Heartbeat } from '../../broker/groups/membership.ts'
+import type { Commit, CommitResult } from '../../broker/groups/offsets.ts'
+import { type PartitionKey, partitionOf, topicIdOf } from '../../broker/groups/partition-keys.ts'
+import type { TidemarkError } from '../../protocol/errors.ts'
+import { between, type Chance } from './random.ts'
+import type { Timer } from '../../runtime/runtime.ts'
+import type { VirtualTime } from './virtual-time.ts'
 
-export const SESSION_MS = 10_000
-const REBALANCE_MS = 15_000
-const BEAT_MS = 2000
-const ANSWER_TIMEOUT_MS = 1500
+/** What a member is told. */
+export interface Told {
+  readonly epoch: number
+  /** What it shall hold, and since which epoch. */
+  readonly assigned: ReadonlyMap<PartitionKey, number>
+}
+
+/** Whoever coordinates the group, as a member asks it. */
+export interface MemberTarget {
+  beat(beat: Heartbeat): Promise<Told>
+  commit(commit: Commit): Promise<readonly Pick<CommitResult, 'error'>[]>
+  fetch(memberId: string, key: PartitionKey, assignedEpoch: number): Promise<number | undefined>
+}
+
+export interface MemberTimes {
+  readonly sessionMs: number
+  readonly rebalanceMs: number
+  readonly beatMs: number
+  /** So long it waits for an answer. */
+  readonly answerMs: number
+  /** Most handlers are done within this, a few take much longer. */
+  readonly handlerMs: number
+  readonly longHandlerMs: number
+}
 
 interface Holding {
   readonly assigned: number
@@ -27,7 +46,8 @@ interface Holding {
 /** Where it lives. */
 export interface MemberWorld {
   readonly time: VirtualTime
-  request<T>(call: (coordinator: SimCoordinator) => Promise<T>, done: (value: T) => void, failed: (error: TidemarkError) => void): void
+  readonly times: MemberTimes
+  request<T>(call: (target: MemberTarget) => Promise<T>, done: (value: T) => void, failed: (error: TidemarkError) => void): void
   /** It was given the partition. */
   took(member: SimMember, key: PartitionKey, assigned: number): void
   /** What a question asked now must be answered with at least. */
@@ -95,14 +115,14 @@ export class SimMember {
     const { epoch } = this
     this.kill()
     this.#world.request(
-      (coordinator) => coordinator.beat({ ...this.#heartbeat(), memberEpoch: epoch, intent }),
+      (target) => target.beat({ ...this.#heartbeat(), memberEpoch: epoch, intent }),
       () => {},
       () => {},
     )
   }
 
   get #isOverdue(): boolean {
-    return this.held.size > 0 && this.#world.time.monotonic() - this.#answeredMs >= SESSION_MS
+    return this.held.size > 0 && this.#world.time.monotonic() - this.#answeredMs >= this.#world.times.sessionMs
   }
 
   #run(happens: () => void): void {
@@ -125,8 +145,8 @@ export class SimMember {
       topics: this.topics,
       topicPattern: '',
       assignor: 'uniform',
-      sessionTimeoutMs: SESSION_MS,
-      rebalanceTimeoutMs: REBALANCE_MS,
+      sessionTimeoutMs: this.#world.times.sessionMs,
+      rebalanceTimeoutMs: this.#world.times.rebalanceMs,
       owned: new Set(this.held.keys()),
     }
   }
@@ -134,12 +154,12 @@ export class SimMember {
   #beat(): void {
     this.#checkSession()
     this.#beatTimer?.cancel()
-    this.#beatTimer = this.#after(ANSWER_TIMEOUT_MS, () => this.#beat())
+    this.#beatTimer = this.#after(this.#world.times.answerMs, () => this.#beat())
     const number = ++this.#beatCount
     const sentMs = this.#world.time.monotonic()
     const beat = this.#heartbeat()
     this.#world.request(
-      (coordinator) => coordinator.beat(beat),
+      (target) => target.beat(beat),
       (told) => this.#run(() => number === this.#beatCount && this.#answered(told, sentMs)),
       (error) => this.#run(() => number === this.#beatCount && this.#refused(error)),
     )
@@ -147,11 +167,11 @@ export class SimMember {
 
   #answered({ epoch, assigned }: Told, sentMs: number): void {
     this.#checkSession()
-    if (epoch < this.epoch || this.#world.time.monotonic() - sentMs >= SESSION_MS) return
+    if (epoch < this.epoch || this.#world.time.monotonic() - sentMs >= this.#world.times.sessionMs) return
     this.epoch = epoch
     this.#answeredMs = sentMs
     this.#beatTimer?.cancel()
-    this.#beatTimer = this.#after(BEAT_MS, () => this.#beat())
+    this.#beatTimer = this.#after(this.#world.times.beatMs, () => this.#beat())
     for (const [key, holding] of this.held) {
       const given = assigned.get(key)
       if (given !== undefined && given !== holding.assigned) this.held.delete(key)
@@ -178,7 +198,7 @@ export class SimMember {
     if (this.held.get(key) !== holding || holding.position !== undefined) return
     const least = this.#world.leastOffset(key)
     this.#world.request(
-      (coordinator) => coordinator.fetch(this.memberId, key, holding.assigned),
+      (target) => target.fetch(this.memberId, key, holding.assigned),
       (offset) =>
         this.#run(() => {
           if (this.held.get(key) !== holding || holding.position !== undefined) return
@@ -188,16 +208,17 @@ export class SimMember {
       () => {},
     )
     // Lost on the way, or refused.
-    this.#after(ANSWER_TIMEOUT_MS, () => this.#askPosition(key, holding))
+    this.#after(this.#world.times.answerMs, () => this.#askPosition(key, holding))
   }
 
   /** When its handler is done, and what it did is committed or not. */
   #letGo(key: PartitionKey, holding: Holding): void {
+    const { handlerMs, longHandlerMs } = this.#world.times
     holding.isLeaving = true
-    this.#after(REBALANCE_MS, () => {
+    this.#after(this.#world.times.rebalanceMs, () => {
       if (this.held.get(key) === holding) this.#dropAll()
     })
-    this.#after(between(this.#chance, 0, this.#chance() < 0.05 ? 20_000 : 1000), () => {
+    this.#after(between(this.#chance, 0, this.#chance() < 0.05 ? longHandlerMs : handlerMs), () => {
       if (this.held.get(key) !== holding) return
       this.#commit(key, holding)
       this.held.delete(key)
@@ -230,7 +251,7 @@ export class SimMember {
     }
     const commit = { memberId: this.memberId, instanceId: this.instanceId, partitions: [partition], mayGoBack: false }
     this.#world.request(
-      (coordinator) => coordinator.commit(commit),
+      (target) => target.commit(commit),
       ([result]) => result?.error === undefined && this.#world.acknowledged(key, position),
       () => {},
     )
