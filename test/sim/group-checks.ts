@@ -1,6 +1,7 @@
 /**
  * What must hold of a group, as its members see it.
  *
+ * - No commit is taken that is sent when somebody else has been given the partition already.
  * - No partition is held by two members that are awake and within their session; none is given to two members in the same epoch.
  * - An offset that was acknowledged never goes back, save by a reset.
  */
@@ -18,6 +19,7 @@ export class GroupChecks {
   readonly #resetUntilMs = new Map<PartitionKey, number>()
   /** Who was given a partition in an epoch. */
   readonly #owners = new Map<string, string>()
+  readonly #newest = new Map<PartitionKey, { readonly memberId: string; readonly assigned: number }>()
   acknowledgedCount = 0
 
   constructor(nowMs: () => number, broke: (what: string) => void) {
@@ -30,6 +32,13 @@ export class GroupChecks {
     const owner = this.#owners.get(name) ?? memberId
     if (owner !== memberId) this.#broke(`${name} is given to ${owner} and to ${memberId}`)
     this.#owners.set(name, owner)
+    if (assigned > (this.#newest.get(key)?.assigned ?? 0)) this.#newest.set(key, { memberId, assigned })
+  }
+
+  /** Somebody else has been given the partition since. */
+  isLate({ memberId }: SimMember, key: PartitionKey, assigned: number): boolean {
+    const newest = this.#newest.get(key)
+    return newest !== undefined && newest.assigned > assigned && newest.memberId !== memberId
   }
 
   /** No answer to a question asked now may be smaller. */
@@ -41,8 +50,10 @@ export class GroupChecks {
     if (offset < least && !this.#isResetting(key)) this.#broke(`${key} was committed up to ${least}, and is told to be at ${offset}`)
   }
 
-  acknowledged(key: PartitionKey, offset: number): void {
+  /** `isLate`: it was when the commit was sent. */
+  acknowledged(key: PartitionKey, offset: number, isLate: boolean): void {
     this.acknowledgedCount++
+    if (isLate) this.#broke(`a commit to ${key} was taken that was sent when somebody else had the partition`)
     if (!this.#isResetting(key)) this.#acknowledged.set(key, Math.max(offset, this.leastOffset(key)))
   }
 

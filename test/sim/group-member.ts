@@ -53,7 +53,9 @@ export interface MemberWorld {
   /** What a question asked now must be answered with at least. */
   leastOffset(key: PartitionKey): number
   fetched(key: PartitionKey, offset: number, least: number): void
-  acknowledged(key: PartitionKey, offset: number): void
+  /** Somebody else has been given the partition since. */
+  isLate(member: SimMember, key: PartitionKey, assigned: number): boolean
+  acknowledged(key: PartitionKey, offset: number, isLate: boolean): void
 }
 
 export class SimMember {
@@ -222,6 +224,8 @@ export class SimMember {
       if (this.held.get(key) !== holding) return
       this.#commit(key, holding)
       this.held.delete(key)
+      // A handler that was forgotten comes to its end.
+      if (this.#chance() < 0.3) this.#after(between(this.#chance, 100, handlerMs * 10), () => this.#commit(key, holding))
       this.#beat()
     })
   }
@@ -249,10 +253,11 @@ export class SimMember {
       leaderEpoch: -1,
       metadata: '',
     }
+    const isLate = this.#world.isLate(this, key, assigned)
     const commit = { memberId: this.memberId, instanceId: this.instanceId, partitions: [partition], mayGoBack: false }
     this.#world.request(
       (target) => target.commit(commit),
-      ([result]) => result?.error === undefined && this.#world.acknowledged(key, position),
+      ([result]) => result?.error === undefined && this.#world.acknowledged(key, position, isLate),
       () => {},
     )
   }

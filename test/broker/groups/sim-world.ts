@@ -114,8 +114,12 @@ export class SimWorld implements MemberWorld {
     this.#checks.fetched(key, offset, least)
   }
 
-  acknowledged(key: PartitionKey, offset: number): void {
-    this.#checks.acknowledged(key, offset)
+  isLate(member: SimMember, key: PartitionKey, assigned: number): boolean {
+    return this.#checks.isLate(member, key, assigned)
+  }
+
+  acknowledged(key: PartitionKey, offset: number, isLate: boolean): void {
+    this.#checks.acknowledged(key, offset, isLate)
   }
 
   #open(succession: LogSuccession, former: string | undefined): SimCoordinator {

@@ -5,7 +5,8 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Mutant, MUTANTS } from './table.ts'
+import type { Mutant } from './mutant.ts'
+import { MUTANTS } from './table.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -3,16 +3,8 @@
  * one of them proves less than it says. The ids are those of the list of known mistakes of such systems.
  */
 
-export interface Mutant {
-  readonly id: string
-  readonly what: string
-  readonly file: string
-  /** Stands exactly once in the file. */
-  readonly find: string
-  readonly replace: string
-  /** Where it is noticed, when not (only) by the simulation's seeds: tests, from the root of the project. */
-  readonly tests?: readonly string[]
-}
+import { GROUP_MUTANTS } from './group-table.ts'
+import type { Mutant } from './mutant.ts'
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -299,4 +291,5 @@ export const MUTANTS: readonly Mutant[] = [
     find: '    for (const entry of ready.committedEntries) isMembershipNew',
     replace: '    for (const entry of [...ready.committedEntries].reverse()) isMembershipNew',
   },
+  ...GROUP_MUTANTS,
 ]

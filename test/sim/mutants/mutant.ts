@@ -1,0 +1,11 @@
+/** A planted mistake. */
+export interface Mutant {
+  readonly id: string
+  readonly what: string
+  readonly file: string
+  /** Stands exactly once in the file. */
+  readonly find: string
+  readonly replace: string
+  /** Where it is noticed, when not (only) by the simulation's seeds: tests, from the root of the project. */
+  readonly tests?: readonly string[]
+}
