@@ -4,6 +4,7 @@ import { decodeErrorDetail, ERROR_TRAILER, errorOfStatus } from '../protocol/err
 import { TidemarkError } from '../protocol/errors.ts'
 import { type Dial, dialGrpc, type GrpcClient } from '../protocol/grpc-dial.ts'
 import { ClusterService } from '../protocol/gen/tidemark/v1/cluster.ts'
+import { GroupsService } from '../protocol/gen/tidemark/v1/groups.ts'
 import {
   type FetchRequestMessage,
   type FetchResponseMessage,
@@ -38,6 +39,8 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
   'grpc.use_local_subchannel_pool': 1,
   'grpc.client_idle_timeout_ms': IDLE_MS,
 }
+
+const CALLS = { ...ClusterService, ...GroupsService, ...logService }
 
 type Definition = grpc.MethodDefinition<unknown, unknown>
 
@@ -96,9 +99,7 @@ class GrpcConnection implements Connection {
 
   call<Name extends keyof UnaryCalls>(name: Name, request: UnaryCalls[Name][0], options: CallOptions): Promise<UnaryCalls[Name][1]> {
     this.#openCalls++
-    const definition = (name in ClusterService
-      ? ClusterService[name as keyof typeof ClusterService]
-      : logService[name as keyof typeof logService]) as unknown as Definition
+    const definition = CALLS[name] as unknown as Definition
     return new Promise((resolve, reject) => {
       const call = this.#client.makeUnaryRequest(
         definition.path,

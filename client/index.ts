@@ -28,6 +28,7 @@ export type {
   Message,
   OutgoingRecord,
   PartitionLag,
+  PartitionPosition,
   ProducerOptions,
   Receipt,
   StartPosition,

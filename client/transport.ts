@@ -3,6 +3,7 @@
  */
 import type { TidemarkError } from '../protocol/errors.ts'
 import type * as cluster from '../protocol/gen/tidemark/v1/cluster.ts'
+import type * as groups from '../protocol/gen/tidemark/v1/groups.ts'
 import type * as log from '../protocol/gen/tidemark/v1/log.ts'
 import type { FetchRequestMessage, FetchResponseMessage, ProduceRequestMessage, ProduceResponseMessage } from '../protocol/log-codec.ts'
 
@@ -22,6 +23,15 @@ export interface UnaryCalls {
   describeQuorum: [cluster.DescribeQuorumRequest, cluster.DescribeQuorumResponse]
   alterQuorum: [cluster.AlterQuorumRequest, cluster.AlterQuorumResponse]
   initProducer: [cluster.InitProducerRequest, cluster.InitProducerResponse]
+  findCoordinators: [groups.FindCoordinatorsRequest, groups.FindCoordinatorsResponse]
+  heartbeat: [groups.HeartbeatRequest, groups.HeartbeatResponse]
+  commitOffsets: [groups.CommitOffsetsRequest, groups.CommitOffsetsResponse]
+  fetchOffsets: [groups.FetchOffsetsRequest, groups.FetchOffsetsResponse]
+  listGroups: [groups.ListGroupsRequest, groups.ListGroupsResponse]
+  describeGroups: [groups.DescribeGroupsRequest, groups.DescribeGroupsResponse]
+  resetOffsets: [groups.ResetOffsetsRequest, groups.ResetOffsetsResponse]
+  deleteGroups: [groups.DeleteGroupsRequest, groups.DeleteGroupsResponse]
+  deleteOffsets: [groups.DeleteOffsetsRequest, groups.DeleteOffsetsResponse]
   listOffsets: [log.ListOffsetsRequest, log.ListOffsetsResponse]
   deleteRecords: [log.DeleteRecordsRequest, log.DeleteRecordsResponse]
   describeLogs: [log.DescribeLogsRequest, log.DescribeLogsResponse]

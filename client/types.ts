@@ -39,6 +39,8 @@ export interface Message<K, V> {
   readonly headers: ReadonlyMap<string, Buffer | null>
   /** The value's bytes as stored. */
   readonly raw: Buffer | null
+  /** The key's. */
+  readonly rawKey: Buffer | null
 }
 
 export type Acks = 'all' | 'leader' | 'none'
@@ -102,6 +104,13 @@ export interface ConsumerOptions {
   /** Without progress for this long, although there is something to read, the consumer fails with `STALLED`. Default 5 min; `false`: never. */
   readonly stallTimeout?: Duration | false
   readonly signal?: AbortSignal
+}
+
+/** Where a partition goes on. */
+export interface PartitionPosition {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: bigint
 }
 
 /** The position of one partition. */

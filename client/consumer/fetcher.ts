@@ -49,6 +49,13 @@ export class Fetcher {
     this.schedule()
   }
 
+  /** It is not read any more: what was asked for it, and what comes of that, is dropped. */
+  remove(partition: PartitionFetch): void {
+    this.#partitions.delete(partition)
+    this.#bufferedBytes -= partition.seek(partition.fetchOffset, this.#client.runtime.clock.monotonic())
+    this.schedule()
+  }
+
   /** The application took the oldest batch of a partition. */
   took(batch: FetchedBatch, partition: PartitionFetch): void {
     partition.bufferedBytes -= batch.buffer.length
@@ -154,8 +161,12 @@ export class Fetcher {
     try {
       for (const joined of result.batches) for (const buffer of splitBatches(joined)) this.#keep(partition, buffer)
     } catch (error) {
-      this.#events.failed(partition, TidemarkError.from(error))
+      this.#fail(partition, TidemarkError.from(error))
     }
+  }
+
+  #fail(partition: PartitionFetch, error: TidemarkError): void {
+    if (!this.#isClosed && this.#partitions.has(partition)) this.#events.failed(partition, error)
   }
 
   #keep(partition: PartitionFetch, buffer: Buffer): void {
@@ -178,7 +189,7 @@ export class Fetcher {
     if (error.code === 'OFFSET_OUT_OF_RANGE') this.#events.outOfRange(partition, error)
     else if (error.code === 'UNKNOWN_TOPIC_ID') this.#checkTopic(asked, error)
     else if (error.retriable) this.#retryLater(partition, error)
-    else this.#events.failed(partition, error)
+    else this.#fail(partition, error)
   }
 
   /** The node does not know the topic by its id: it is gone, or the node has yet to hear of it. */
@@ -189,11 +200,11 @@ export class Fetcher {
         partition.isWaiting = false
         if (this.#isClosed) return
         if (partition.topicId?.equals(info.topicId) === true) this.#retryLater(partition, error)
-        else this.#events.failed(partition, error)
+        else this.#fail(partition, error)
       },
       (caught: unknown) => {
         partition.isWaiting = false
-        if (!this.#isClosed) this.#events.failed(partition, TidemarkError.from(caught))
+        this.#fail(partition, TidemarkError.from(caught))
       },
     )
   }
@@ -224,7 +235,7 @@ export class Fetcher {
         const error = TidemarkError.from(caught)
         if (this.#isClosed) return
         if (error.retriable) this.#retryLater(partition, error)
-        else this.#events.failed(partition, error)
+        else this.#fail(partition, error)
       },
     )
   }

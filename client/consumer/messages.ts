@@ -42,6 +42,7 @@ function decode<K, V>(ref: TopicRef<K, V>, partition: number, record: RecordView
     value: decodedValue,
     headers: record.headers.length === 0 ? NO_HEADERS : new Map(record.headers),
     raw: record.value,
+    rawKey: record.key,
   })
   if (key instanceof Promise || value instanceof Promise)
     return Promise.all([Promise.resolve(key), Promise.resolve(value)]).then(([decodedKey, decodedValue]) => make(decodedKey, decodedValue))

@@ -14,6 +14,10 @@ export class Turns {
     this.#partitions.push(partition)
   }
 
+  remove(partition: PartitionFetch): void {
+    this.#partitions = this.#partitions.filter((one) => one !== partition)
+  }
+
   /** Whose turn it is, if any has something; it goes to the end of the line. */
   next(): PartitionFetch | undefined {
     const at = this.#partitions.findIndex((partition) => partition.buffered.length > 0 && !partition.isPaused)

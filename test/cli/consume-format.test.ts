@@ -14,6 +14,7 @@ const message: Message<Buffer, Buffer> = {
     ['empty', null],
   ]),
   raw: Buffer.from('the value'),
+  rawKey: null,
 }
 const tombstone = { ...message, key: null, value: null, raw: null, headers: new Map() }
 

@@ -1,0 +1,14 @@
+/** Messages as a web stream: nothing is read before somebody asks for it. */
+export function streamOf<T>(messages: AsyncIterator<T, void, undefined>, cancel: () => Promise<void>): ReadableStream<T> {
+  return new ReadableStream<T>(
+    {
+      async pull(controller) {
+        const { done, value } = await messages.next()
+        if (done === true) controller.close()
+        else controller.enqueue(value)
+      },
+      cancel,
+    },
+    { highWaterMark: 0 },
+  )
+}
