@@ -13,6 +13,7 @@ import type { ClusterClient } from './cluster-client.ts'
 import { ClusterAdmin } from './cluster-admin.ts'
 import { checkKnown, type KnownOptions } from './known-options.ts'
 import { askPartitions, toOffset } from './consumer/positions.ts'
+import { GroupAdmin } from './group-admin.ts'
 import { deleteRecords, describeLogs } from './leader-calls.ts'
 
 /** A topic, by name or by its typed reference. */
@@ -112,10 +113,13 @@ export class Admin {
   readonly #client: ClusterClient
   /** The quorum, the nodes, where replicas are and who leads. */
   readonly cluster: ClusterAdmin
+  /** Consumer groups. */
+  readonly groups: GroupAdmin
 
   constructor(client: ClusterClient) {
     this.#client = client
     this.cluster = new ClusterAdmin(client)
+    this.groups = new GroupAdmin(client)
   }
 
   /** Creates a topic; resolves once it can be written. */

@@ -38,6 +38,8 @@ export class ClusterClient {
   readonly runtime: RetryRuntime
   readonly transport: Transport
   readonly requestTimeoutMs: number
+  /** Names the application; empty: it has not said. */
+  readonly clientId: string
   readonly #nodes: KnownNodes
   readonly #metadata: TopicMetadata
   /** The newest version of the metadata that a node has answered with. */
@@ -49,10 +51,12 @@ export class ClusterClient {
     readonly transport: Transport
     readonly bootstrap: readonly string[]
     readonly requestTimeoutMs: number
+    readonly clientId?: string | undefined
   }) {
     this.runtime = parts.runtime
     this.transport = parts.transport
     this.requestTimeoutMs = parts.requestTimeoutMs
+    this.clientId = parts.clientId ?? ''
     this.#nodes = new KnownNodes(parts.bootstrap)
     this.#metadata = new TopicMetadata((names) => this.#describe(names))
   }

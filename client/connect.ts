@@ -6,6 +6,8 @@ import { parseBootstrap } from './addresses.ts'
 import { Admin } from './admin.ts'
 import { ClusterClient } from './cluster-client.ts'
 import { Consumer } from './consumer/consumer.ts'
+import { GroupConsumer } from './group/group-consumer.ts'
+import type { GroupConsumerOptions } from './group/types.ts'
 import { checkKnown, type KnownOptions } from './known-options.ts'
 import { Producer } from './producer/producer.ts'
 import type { TopicLike } from './topic.ts'
@@ -19,6 +21,7 @@ export class Tidemark implements AsyncDisposable {
   readonly admin: Admin
   readonly #client: ClusterClient
   readonly #producers: Producer[] = []
+  readonly #members = new Set<{ close(): Promise<void> }>()
   #shared: Producer | undefined
 
   constructor(client: ClusterClient) {
@@ -35,14 +38,31 @@ export class Tidemark implements AsyncDisposable {
     return producer
   }
 
+  /** A member of a group: the group's members divide the partitions among them, and the group remembers how far it has come. */
+  consumer<K = Buffer, V = Buffer>(
+    topics: TopicLike<K, V> | readonly TopicLike<K, V>[] | RegExp,
+    options: GroupConsumerOptions,
+  ): GroupConsumer<K, V>
   /** Reads topics from a position of your choice. */
-  consumer<K = Buffer, V = Buffer>(topics: TopicLike<K, V> | readonly TopicLike<K, V>[], options: ConsumerOptions): Consumer<K, V> {
+  consumer<K = Buffer, V = Buffer>(topics: TopicLike<K, V> | readonly TopicLike<K, V>[], options: ConsumerOptions): Consumer<K, V>
+  consumer<K, V>(
+    topics: TopicLike<K, V> | readonly TopicLike<K, V>[] | RegExp,
+    options: ConsumerOptions | GroupConsumerOptions,
+  ): Consumer<K, V> | GroupConsumer<K, V> {
+    if (options?.group !== undefined) {
+      const member = new GroupConsumer<K, V>(this.#client, topics, options)
+      this.#members.add(member)
+      void member.ended.then(() => this.#members.delete(member))
+      return member
+    }
+    if (topics instanceof RegExp) throw new TidemarkError('USAGE', 'topics by regular expression need a group')
     return new Consumer<K, V>(this.#client, topics, options)
   }
 
-  /** Sends what producers still hold (up to 10 s), ends consumers, closes connections. */
+  /** Sends what producers still hold (up to 10 s), ends consumers, those in groups as their `close` does, closes connections. */
   async close(): Promise<void> {
     try {
+      await Promise.all([...this.#members].map((member) => member.close()))
       await Promise.all(this.#producers.map((producer) => producer.close()))
     } finally {
       this.#client.close()
@@ -67,6 +87,7 @@ export async function connect(bootstrap: string | readonly string[], options: Co
     transport: createGrpcTransport(nodeClock, options.clientId),
     bootstrap: addresses,
     requestTimeoutMs: parseDuration(options.requestTimeout ?? '30s', 'requestTimeout'),
+    clientId: options.clientId,
   })
   const timeoutMs = parseDuration(options.connectTimeout ?? '10s', 'connectTimeout')
   try {

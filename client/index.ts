@@ -17,6 +17,33 @@ export type {
 } from './admin.ts'
 export { connect, Tidemark } from './connect.ts'
 export type { Consumer, Handler, MessageBatch } from './consumer/consumer.ts'
+export type { GroupConsumer } from './group/group-consumer.ts'
+export type {
+  AssignedPartition,
+  CommitStyle,
+  Delivery,
+  GroupBatch,
+  GroupConsumerOptions,
+  GroupEvents,
+  GroupHandler,
+  GroupListener,
+  GroupMessage,
+  GroupPartitionLag,
+  OffsetStore,
+  RunOptions,
+} from './group/types.ts'
+export type { GroupAdmin } from './group-admin.ts'
+export type {
+  CommittedOffset,
+  GroupDescription,
+  GroupPartition,
+  GroupState,
+  GroupSummary,
+  MemberDescription,
+  ResetOptions,
+  ResetResult,
+  ResetTarget,
+} from './group-descriptions.ts'
 export type { Producer } from './producer/producer.ts'
 export { bytesCodec, type Codec, json, type StandardSchema, stringCodec, type TopicLike, type TopicRef, topic } from './topic.ts'
 export type {
@@ -30,6 +57,7 @@ export type {
   PartitionLag,
   PartitionPosition,
   ProducerOptions,
+  ReadingOptions,
   Receipt,
   StartPosition,
 } from './types.ts'

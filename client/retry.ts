@@ -69,6 +69,17 @@ export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undef
   })
 }
 
+/** Resolves when `work` does, or after `ms`. */
+export async function atMost(timers: Timers, ms: number, work: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>()
+  const timer = timers.after(ms, late.resolve)
+  try {
+    await Promise.race([work, late.promise])
+  } finally {
+    timer.cancel()
+  }
+}
+
 export function cancelled(signal: AbortSignal | undefined, outcome?: Outcome): TidemarkError {
   return new TidemarkError('CANCELLED', undefined, { cause: signal?.reason, outcome })
 }

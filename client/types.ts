@@ -83,12 +83,8 @@ export type StartPosition =
 /** Where to stop. `now`: at the end as it is at the start. */
 export type EndPosition = 'never' | 'now' | { readonly offset: (topic: string, partition: number) => bigint }
 
-export interface ConsumerOptions {
-  readonly start: StartPosition
-  /** Default `never`. */
-  readonly end?: EndPosition
-  /** These partitions of every topic. Default: all, new ones included. */
-  readonly partitions?: readonly number[]
+/** How to read, with and without a group. */
+export interface ReadingOptions {
   /** Bytes read ahead, over all partitions. Default 16 MiB. */
   readonly prefetchBytes?: Size
   /** Most bytes per request. Default 8 MiB. */
@@ -101,9 +97,19 @@ export interface ConsumerOptions {
   readonly onOutOfRange?: 'error' | 'earliest' | 'latest'
   /** Verify the checksum of every batch. Default true. */
   readonly checkCrc?: boolean
-  /** Without progress for this long, although there is something to read, the consumer fails with `STALLED`. Default 5 min; `false`: never. */
+  /** Without progress for this long, although there is something to read, the consumer fails with `STALLED`. Default 5 min, in a group 15; `false`: never. */
   readonly stallTimeout?: Duration | false
   readonly signal?: AbortSignal
+}
+
+export interface ConsumerOptions extends ReadingOptions {
+  /** Belongs to consumers in a group. */
+  readonly group?: never
+  readonly start: StartPosition
+  /** Default `never`. */
+  readonly end?: EndPosition
+  /** These partitions of every topic. Default: all, new ones included. */
+  readonly partitions?: readonly number[]
 }
 
 /** Where a partition goes on. */

@@ -37,4 +37,11 @@ export const CLIENT_ERRORS = {
     text: 'the call or command is used wrongly',
     help: 'See the message.',
   },
+  OFFSET_NOT_COMMITTED: {
+    number: 1045,
+    grpc: GRPC.FAILED_PRECONDITION,
+    retriable: false,
+    text: 'the group has not committed an offset of the partition',
+    help: 'Say where the group begins: `start` of the consumer, `--offset` of the command line.',
+  },
 } as const satisfies Record<string, ErrorEntry>

@@ -1,5 +1,5 @@
 /** Messages as a web stream: nothing is read before somebody asks for it. */
-export function streamOf<T>(messages: AsyncIterator<T, void, undefined>, cancel: () => Promise<void>): ReadableStream<T> {
+export function streamOf<T>(messages: AsyncGenerator<T, void, undefined>, close: () => Promise<void>): ReadableStream<T> {
   return new ReadableStream<T>(
     {
       async pull(controller) {
@@ -7,7 +7,9 @@ export function streamOf<T>(messages: AsyncIterator<T, void, undefined>, cancel:
         if (done === true) controller.close()
         else controller.enqueue(value)
       },
-      cancel,
+      async cancel() {
+        await Promise.all([messages.return(), close()])
+      },
     },
     { highWaterMark: 0 },
   )

@@ -81,14 +81,14 @@ export class Reader<K, V> {
     this.#fetcher.remove(partition)
   }
 
-  /** The next batch; undefined once it is closed, or `isDone` with nothing left to take. Throws what cannot be mended. */
-  async next(isDone: () => boolean): Promise<Taken<K, V> | undefined> {
+  /** The next batch, of a partition that is wanted; undefined once it is closed, or `isDone` with nothing left to take. Throws what cannot be mended. */
+  async next(isDone: () => boolean, isWanted: (partition: PartitionFetch) => boolean = () => true): Promise<Taken<K, V> | undefined> {
     this.#askingSinceMs = this.#client.runtime.clock.monotonic()
     try {
       for (;;) {
         if (this.#failure !== undefined) throw this.#failure
         if (this.#isClosed) return undefined
-        const partition = this.turns.next()
+        const partition = this.turns.next(isWanted)
         if (partition !== undefined) return await this.#take(partition)
         if (isDone()) return undefined
         this.#arrival ??= createDeferred<void>()

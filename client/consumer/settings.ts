@@ -1,8 +1,8 @@
 /** The options of a consumer, parsed and checked once. */
 import { TidemarkError } from '../../protocol/errors.ts'
-import { parseDuration, parseSize } from '../../protocol/units.ts'
+import { type Duration, parseDuration, parseSize } from '../../protocol/units.ts'
 import { checkKnown, type KnownOptions } from '../known-options.ts'
-import type { ConsumerOptions } from '../types.ts'
+import type { ConsumerOptions, ReadingOptions } from '../types.ts'
 import type { FetchSettings } from './node-fetch.ts'
 
 export interface ConsumerSettings extends FetchSettings {
@@ -32,13 +32,18 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   checkKnown(options, KNOWN, 'a consumer')
   const bad = options.partitions?.find((partition) => !Number.isInteger(partition) || partition < 0)
   if (bad !== undefined) throw new TidemarkError('USAGE', `${bad} is not a partition`)
+  return readingSettings(options, '5m')
+}
+
+/** What consumers with and without a group have in common. */
+export function readingSettings(options: ReadingOptions, stallTimeoutDefault: Duration): ConsumerSettings {
   const { stallTimeout } = options
   return {
     prefetchBytes: parseSize(options.prefetchBytes ?? '16MiB', 'prefetchBytes'),
     fetchBytes: parseSize(options.fetchBytes ?? '8MiB', 'fetchBytes'),
     maxWaitMs: parseDuration(options.maxWait ?? '60s', 'maxWait'),
     minBytes: parseSize(options.minBytes ?? 1, 'minBytes'),
-    stallTimeoutMs: stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(stallTimeout ?? '5m', 'stallTimeout'),
+    stallTimeoutMs: stallTimeout === false ? Number.POSITIVE_INFINITY : parseDuration(stallTimeout ?? stallTimeoutDefault, 'stallTimeout'),
     checkCrc: options.checkCrc ?? true,
     onOutOfRange: options.onOutOfRange ?? 'error',
   }

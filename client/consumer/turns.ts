@@ -18,9 +18,9 @@ export class Turns {
     this.#partitions = this.#partitions.filter((one) => one !== partition)
   }
 
-  /** Whose turn it is, if any has something; it goes to the end of the line. */
-  next(): PartitionFetch | undefined {
-    const at = this.#partitions.findIndex((partition) => partition.buffered.length > 0 && !partition.isPaused)
+  /** Whose turn it is, if any that is wanted has something; it goes to the end of the line. */
+  next(isWanted: (partition: PartitionFetch) => boolean): PartitionFetch | undefined {
+    const at = this.#partitions.findIndex((partition) => partition.buffered.length > 0 && !partition.isPaused && isWanted(partition))
     if (at < 0) return undefined
     const [partition] = this.#partitions.splice(at, 1)
     if (partition !== undefined) this.#partitions.push(partition)

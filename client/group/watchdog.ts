@@ -1,0 +1,35 @@
+/** What has to move and does not, as an error. Nobody waits in silence. */
+import { TidemarkError } from '../../protocol/errors.ts'
+import { formatDuration } from '../../protocol/units.ts'
+import type { Work } from './assigned.ts'
+
+export interface Signs {
+  /** All times are monotonic. */
+  readonly nowMs: number
+  readonly stallTimeoutMs: number
+  readonly group: string
+  /** When the coordinator last answered. */
+  readonly answeredMs: number
+  /** Since when no commit gets through. */
+  readonly commitsFailSinceMs: number | undefined
+  readonly inHand: Iterable<Work>
+}
+
+export function findStuck(signs: Signs): TidemarkError | undefined {
+  const { nowMs, stallTimeoutMs, group, answeredMs, commitsFailSinceMs } = signs
+  const isTooLong = (sinceMs: number): boolean => nowMs - sinceMs > stallTimeoutMs
+  const limit = formatDuration(stallTimeoutMs)
+  for (const { assigned, nextOffset, beganMs } of signs.inHand) {
+    if (beganMs === undefined || !isTooLong(beganMs)) continue
+    const place = `${assigned.topic}-${assigned.partition}`
+    return new TidemarkError(
+      'STALLED',
+      `what was handed over of ${place} up to offset ${nextOffset - 1} has been in hand for more than ${limit}`,
+    )
+  }
+  if (isTooLong(answeredMs))
+    return new TidemarkError('STALLED', `the coordinator of group ${group} has not answered for more than ${limit}`)
+  if (commitsFailSinceMs !== undefined && isTooLong(commitsFailSinceMs))
+    return new TidemarkError('STALLED', `no commit of group ${group} has got through for more than ${limit}`)
+  return undefined
+}
