@@ -77,7 +77,7 @@ export class GroupAdmin {
 
   /** What a group has committed; a group that does not exist has nothing. */
   async offsets(group: string, { signal }: GroupCall = {}): Promise<CommittedOffset[]> {
-    const { partitions } = await this.#calls(group).call('fetchOffsets', { group, partitions: [] }, { signal })
+    const { partitions } = await this.#calls(group).call('fetchOffsets', { group, memberId: '', partitions: [] }, { signal })
     return partitions.flatMap(({ topic, partition, offset, metadata, commitTimeMs }) =>
       offset === undefined ? [] : [{ topic, partition, offset: BigInt(offset), metadata, commitTimeMs }],
     )

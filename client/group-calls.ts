@@ -46,6 +46,11 @@ export class GroupCalls {
     this.group = group
   }
 
+  /** The coordinator is looked for anew: the one that is known may have been deposed. */
+  forget(): void {
+    this.#address = undefined
+  }
+
   /** Until it is answered or time is up. `check` throws what makes an answer a failed attempt. */
   async call<Name extends GroupCallName>(
     name: Name,

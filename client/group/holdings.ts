@@ -31,6 +31,7 @@ export interface HoldingsParts<K, V> {
   readonly emitter: GroupEmitter
   readonly reader: Reader<K, V>
   readonly commits: Commits
+  readonly memberId: string
   /** Aborted when the member leaves. */
   readonly leaving: AbortSignal
   readonly isNew: (assigned: Assigned) => boolean
@@ -119,7 +120,7 @@ export class Holdings<K, V> {
   }
 
   async #start(partitions: readonly Assigned[]): Promise<void> {
-    const { client, leaving, failed } = this.#parts
+    const { client, calls, leaving, failed } = this.#parts
     for (let attempt = 1; ; attempt++) {
       const live = partitions.filter(({ state }) => state === 'starting')
       if (live.length === 0 || leaving.aborted) return
@@ -131,7 +132,9 @@ export class Holdings<K, V> {
       } catch (caught) {
         const error = TidemarkError.from(caught)
         if (leaving.aborted) return
-        if (!error.retriable && !GONE.has(error.code)) {
+        // One of us is behind; if it is the coordinator, there is another.
+        if (isFencing(error)) calls.forget()
+        else if (!error.retriable && !GONE.has(error.code)) {
           failed(caught)
           return
         }

@@ -33,7 +33,8 @@ export interface MembershipEvents {
 
 interface Held {
   readonly given: Given
-  isTaken: boolean
+  /** When the coordinator may take the member out if it still holds this, monotonic; infinite: it may keep it. */
+  letGoByMs: number
 }
 
 type Subscribed = Pick<HeartbeatRequest, 'topics' | 'topicPattern' | 'clientId'>
@@ -50,6 +51,8 @@ export class Membership {
   #intervalMs = 0
   /** When the coordinator may give the member up, monotonic; infinite before it has joined. */
   #endsMs = Number.POSITIVE_INFINITY
+  /** The first `letGoByMs` of what is held. */
+  #letGoByMs = Number.POSITIVE_INFINITY
   #answeredMs: number
   #isIdle = false
   #isOver = false
@@ -83,15 +86,18 @@ export class Membership {
 
   /** Ends the membership, if it may have ended at the coordinator: to be asked before anything is begun. */
   checkSession(): void {
-    if (this.#runtime.clock.monotonic() >= this.#endsMs)
-      this.#lose(new TidemarkError('UNKNOWN_MEMBER_ID', 'no heartbeat was answered for a session'))
+    const nowMs = this.#runtime.clock.monotonic()
+    if (nowMs >= this.#endsMs) this.#lose(new TidemarkError('UNKNOWN_MEMBER_ID', 'no heartbeat was answered for a session'))
+    else if (nowMs >= this.#letGoByMs) this.#lose(new TidemarkError('UNKNOWN_MEMBER_ID', 'a partition was not let go of in time'))
   }
 
   /** Nothing of the partition is in hand any more, and its commits are made. */
   release({ key, epoch }: Given): void {
+    this.checkSession()
     const held = this.#held.get(key)
-    if (held?.isTaken !== true || held.given.epoch !== epoch) return
+    if (held === undefined || held.letGoByMs === Number.POSITIVE_INFINITY || held.given.epoch !== epoch) return
     this.#held.delete(key)
+    this.#letGoByMs = this.#firstLetGoMs()
     this.kick()
   }
 
@@ -136,6 +142,7 @@ export class Membership {
         else if (!error.retriable) {
           this.stop()
           this.#events.failed(error)
+          return
         }
         await this.#pause(backoffMs(++failureCount, this.#runtime.random, error.retryAfterMs))
       }
@@ -156,7 +163,7 @@ export class Membership {
     if (this.#isOver || this.#epoch !== beforeEpoch || answer.memberEpoch < beforeEpoch) return false
     this.#answeredMs = clock.monotonic()
     this.#intervalMs = answer.heartbeatIntervalMs
-    this.#extendSession(sentMs + answer.sessionTimeoutMs)
+    this.#endsMs = sentMs + answer.sessionTimeoutMs
     if (this.#endsMs <= this.#answeredMs) {
       this.checkSession()
       return false
@@ -186,14 +193,18 @@ export class Membership {
     }
   }
 
-  #take({ assignment, idle }: HeartbeatResponse): void {
+  #take({ assignment, idle, rebalanceTimeoutMs }: HeartbeatResponse): void {
     const wanted = new Map(assignment.flatMap(givenOf).map((given) => [given.key, given]))
     const fenced = [...this.#held.values()].filter(({ given }) => (wanted.get(given.key)?.epoch ?? given.epoch) !== given.epoch)
-    const taken = [...this.#held.values()].filter(({ given, isTaken }) => !isTaken && !wanted.has(given.key))
+    const taken = [...this.#held.values()].filter(
+      ({ given, letGoByMs }) => letGoByMs === Number.POSITIVE_INFINITY && !wanted.has(given.key),
+    )
     for (const { given } of fenced) this.#held.delete(given.key)
-    for (const held of taken) held.isTaken = true
+    for (const held of taken) held.letGoByMs = this.#answeredMs + rebalanceTimeoutMs
     const fresh = [...wanted.values()].filter(({ key }) => !this.#held.has(key))
-    for (const given of fresh) this.#held.set(given.key, { given, isTaken: false })
+    for (const given of fresh) this.#held.set(given.key, { given, letGoByMs: Number.POSITIVE_INFINITY })
+    this.#letGoByMs = this.#firstLetGoMs()
+    this.#watchSession()
     if (fenced.length > 0)
       this.#events.lost(keysOf(fenced), new TidemarkError('STALE_MEMBER_EPOCH', 'it was given anew, or its offset was reset'))
     if (taken.length > 0) this.#events.taken(keysOf(taken))
@@ -208,15 +219,21 @@ export class Membership {
     this.#held.clear()
     this.#epoch = 0
     this.#endsMs = Number.POSITIVE_INFINITY
+    this.#letGoByMs = Number.POSITIVE_INFINITY
     this.#sessionTimer?.cancel()
     this.#waiting?.abort()
     if (keys.length > 0) this.#events.lost(keys, error)
   }
 
-  #extendSession(endsMs: number): void {
-    this.#endsMs = endsMs
+  #firstLetGoMs(): number {
+    return [...this.#held.values()].reduce((first, { letGoByMs }) => Math.min(first, letGoByMs), Number.POSITIVE_INFINITY)
+  }
+
+  #watchSession(): void {
+    const { clock, timers } = this.#runtime
+    const endsMs = Math.min(this.#endsMs, this.#letGoByMs)
     this.#sessionTimer?.cancel()
-    this.#sessionTimer = this.#runtime.timers.after(Math.max(0, endsMs - this.#runtime.clock.monotonic()), () => this.checkSession())
+    this.#sessionTimer = timers.after(Math.max(0, endsMs - clock.monotonic()), () => this.checkSession())
   }
 
   async #pause(ms: number): Promise<void> {

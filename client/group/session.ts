@@ -217,6 +217,7 @@ export class GroupSession<K, V> {
       emitter: this.#emitter,
       reader,
       commits,
+      memberId,
       leaving: this.#leaving.signal,
       isNew: (assigned) => this.#known.isNew(assigned),
       isPaused: () => this.#isPaused,

@@ -17,6 +17,7 @@ export interface StartingPointParts {
   readonly client: ClusterClient
   readonly calls: GroupCalls
   readonly settings: GroupSettings
+  readonly memberId: string
   readonly signal: AbortSignal
   /** Whether the partition was added to its topic while this member ran: nobody can have read it. */
   readonly isNew: (assigned: Assigned) => boolean
@@ -40,9 +41,13 @@ export async function startingPoints(partitions: readonly Assigned[], parts: Sta
   }))
 }
 
-async function committedOffsets(partitions: readonly Assigned[], { calls, signal }: StartingPointParts): Promise<(number | undefined)[]> {
-  const wanted = partitions.map(({ topic, topicId, partition }) => ({ topic, topicId, partition }))
-  const answer = await calls.call('fetchOffsets', { group: calls.group, partitions: wanted }, { signal })
+/** Throws `STALE_MEMBER_EPOCH` when the one that was asked did not give the partitions: it may not know what was committed before. */
+async function committedOffsets(
+  partitions: readonly Assigned[],
+  { calls, memberId, signal }: StartingPointParts,
+): Promise<(number | undefined)[]> {
+  const wanted = partitions.map(({ topic, topicId, partition, epoch }) => ({ topic, topicId, partition, assignedEpoch: epoch }))
+  const answer = await calls.call('fetchOffsets', { group: calls.group, memberId, partitions: wanted }, { signal })
   return partitions.map((_, index) => {
     const found = answer.partitions[index]
     if (found?.error !== undefined) throw fromErrorDetail(found.error)
