@@ -1,9 +1,13 @@
-/** `tidemark completion …`: scripts for shells. Commands and options come from the program itself, topic names from the cluster. */
+/** `tidemark completion …`: scripts for shells. Commands and options come from the program itself, names of topics and groups from the cluster. */
 import type { Command, Option } from 'commander'
+import type { Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 
 const SHELLS = ['bash', 'zsh', 'fish'] as const
+
+/** Commands whose argument is a group. */
+const TAKES_GROUP = new Set(['group describe', 'group lag', 'group reset', 'group delete'])
 
 /** Commands whose argument is a topic. */
 const TAKES_TOPIC = new Set([
@@ -93,18 +97,30 @@ export async function suggest(program: Command, words: readonly string[], option
       path.push(word)
     }
   }
+  const cluster = { ...options, bootstrap }
+  if (waiting?.long === '--group') return groupNames(cluster)
+  if (waiting?.long === '--topic') return topicNames(cluster)
   if (waiting !== undefined) return [...(waiting.argChoices ?? [])]
   const names = command.commands.filter((child) => child.name() !== 'complete').map((child) => child.name())
   const flags = [...command.options, ...program.options].map((option) => option.long).filter((long) => typeof long === 'string')
-  const topics = TAKES_TOPIC.has(path.join(' ')) ? await topicNames({ ...options, bootstrap }) : []
+  const topics = TAKES_TOPIC.has(path.join(' ')) ? await topicNames(cluster) : []
+  const groups = TAKES_GROUP.has(path.join(' ')) ? await groupNames(cluster) : []
   const shells = path.join(' ') === 'completion' ? SHELLS : []
-  return [...names, ...topics, ...shells, ...new Set(flags)]
+  return [...names, ...topics, ...groups, ...shells, ...new Set(flags)]
+}
+
+function topicNames(options: GlobalOptions): Promise<string[]> {
+  return namesOf(options, async ({ admin }) => (await admin.listTopics()).map((topic) => topic.name))
+}
+
+function groupNames(options: GlobalOptions): Promise<string[]> {
+  return namesOf(options, async ({ admin }) => (await admin.groups.list()).map(({ group }) => group))
 }
 
 /** Quietly none when no node answers: completion must not get in the way. */
-async function topicNames(options: GlobalOptions): Promise<string[]> {
+async function namesOf(options: GlobalOptions, list: (tm: Tidemark) => Promise<string[]>): Promise<string[]> {
   try {
-    return await withClient({ ...options, timeout: '1s' }, async ({ admin }) => (await admin.listTopics()).map((topic) => topic.name))
+    return await withClient({ ...options, timeout: '1s' }, list)
   } catch {
     return []
   }

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import type { Consumer, Message, Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { wholeNumber } from './arguments.ts'
+import { consumeAsMember } from './consume-group.ts'
 import { parseConsumeFormat } from './consume-format.ts'
 import { type OffsetBound, type OffsetRange, parseOffsetRange } from './consume-offset.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
@@ -15,6 +16,7 @@ interface ConsumeFlags {
   readonly num?: string
   readonly exitAtEnd?: boolean
   readonly follow?: boolean
+  readonly group?: string
 }
 
 type Bytes = Message<Buffer, Buffer>
@@ -28,21 +30,45 @@ export function addConsume(program: Command): void {
     .option('-f, --format <format>', "such as '%t %p %o %k %v\\n'; also %T time, %h headers")
     .option('-n, --num <count>', 'stop after so many records')
     .option('-e, --exit-at-end', 'stop at the end as it is now')
+    .option('-g, --group <group>', 'as a member of this group, from where it has come to; commits what is printed')
     .option('--follow', 'go on as new records come (the default without -e)')
     .action((topics: readonly string[], flags: ConsumeFlags, command: Command) => consume(topics, flags, command.optsWithGlobals()))
 }
 
 function consume(topics: readonly string[], flags: ConsumeFlags, options: GlobalOptions): Promise<void> {
   if (flags.exitAtEnd && flags.follow) throw new TidemarkError('USAGE', 'either --exit-at-end or --follow')
+  if (flags.group !== undefined) return consumeInGroup(flags.group, topics, flags, options)
   const range = parseOffsetRange(flags.offset ?? (flags.exitAtEnd ? 'start' : 'end'), Date.now())
   const partitions = flags.partitions?.split(',').map((text) => wholeNumber(text.trim(), '--partitions'))
-  const most = flags.num === undefined ? Number.POSITIVE_INFINITY : wholeNumber(flags.num, '--num')
+  const most = numberOf(flags.num)
   const render = rendererOf(flags.format, options)
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
     const consumer = await openConsumer(tm, topics, partitions, range, flags.exitAtEnd ?? false, signal)
     await print(consumer, most, render)
   })
+}
+
+/** `--offset` says where the group begins in partitions it has not committed anything of. */
+function consumeInGroup(group: string, topics: readonly string[], flags: ConsumeFlags, options: GlobalOptions): Promise<void> {
+  if (flags.partitions !== undefined || flags.exitAtEnd)
+    throw new TidemarkError(
+      'USAGE',
+      'a group decides who reads what, and goes on for ever: --group goes with neither --partitions nor --exit-at-end',
+    )
+  const range = flags.offset === undefined ? undefined : parseOffsetRange(flags.offset, Date.now())
+  if (range?.to !== undefined) throw new TidemarkError('USAGE', 'a group reads on for ever: --offset takes no end with --group')
+  const most = numberOf(flags.num)
+  const render = rendererOf(flags.format, options)
+  return withClient(options, async (tm) => {
+    const start = range === undefined ? 'committed' : { offset: await resolve(tm, topics, range.from, true) }
+    const signal = interruptSignal()
+    await consumeAsMember(tm, { group, topics, start, most, signal, print: (messages) => write(messages.map(render).join('')) })
+  })
+}
+
+function numberOf(num: string | undefined): number {
+  return num === undefined ? Number.POSITIVE_INFINITY : wholeNumber(num, '--num')
 }
 
 async function print(consumer: Consumer<Buffer, Buffer>, most: number, render: (message: Bytes) => string): Promise<void> {

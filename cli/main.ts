@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Adding>>> = {
   topic: async () => (await import('./topic.ts')).addTopic,
   produce: async () => (await import('./produce.ts')).addProduce,
   consume: async () => (await import('./consume.ts')).addConsume,
+  group: async () => (await import('./group.ts')).addGroup,
   offsets: async () => (await import('./offsets.ts')).addOffsets,
   cluster: async () => (await import('./cluster.ts')).addCluster,
   bench: async () => (await import('./bench.ts')).addBench,
