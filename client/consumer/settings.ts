@@ -14,6 +14,7 @@ export interface ConsumerSettings extends FetchSettings {
 
 const KNOWN: KnownOptions<ConsumerOptions> = {
   start: true,
+  group: true,
   end: true,
   partitions: true,
   prefetchBytes: true,
