@@ -7,43 +7,17 @@ import {
   type TopicDescription as WireTopicDescription,
 } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
-import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
-import type { Duration, Size } from '../protocol/units.ts'
 import type { ClusterClient } from './cluster-client.ts'
 import { ClusterAdmin } from './cluster-admin.ts'
-import { checkKnown, type KnownOptions } from './known-options.ts'
 import { askPartitions, toOffset } from './consumer/positions.ts'
 import { GroupAdmin } from './group-admin.ts'
 import { deleteRecords, describeLogs } from './leader-calls.ts'
+import { type CreatedTopic, type CreateTopicOptions, createTopic, deleteTopic, growTopic } from './topic-changes.ts'
+
+export type { CreateTopicOptions } from './topic-changes.ts'
 
 /** A topic, by name or by its typed reference. */
 export type TopicName = string | { readonly name: string }
-
-export interface CreateTopicOptions {
-  /** Default: the cluster's. */
-  readonly partitions?: number
-  readonly replicas?: number
-  readonly durability?: Durability
-  readonly partitioner?: PartitionerName
-  /** Age, or age and size per partition. */
-  readonly retention?: Duration | { readonly age?: Duration; readonly bytes?: Size }
-  /** Any other setting, by its name. */
-  readonly configs?: Readonly<Record<string, string>>
-  /** Check everything, create nothing. */
-  readonly validateOnly?: boolean
-  readonly signal?: AbortSignal
-}
-
-const KNOWN_OF_TOPICS: KnownOptions<CreateTopicOptions> = {
-  partitions: true,
-  replicas: true,
-  durability: true,
-  partitioner: true,
-  retention: true,
-  configs: true,
-  validateOnly: true,
-  signal: true,
-}
 
 export interface AdminCall {
   readonly signal?: AbortSignal
@@ -123,47 +97,18 @@ export class Admin {
   }
 
   /** Creates a topic; resolves once it can be written. */
-  async createTopic(
-    topic: TopicName,
-    options: CreateTopicOptions = {},
-  ): Promise<{ readonly topicId: string; readonly partitions: number; readonly replicas: number }> {
-    checkKnown(options, KNOWN_OF_TOPICS, 'a topic')
-    const wanted = {
-      name: nameOf(topic),
-      partitions: options.partitions ?? 0,
-      replicas: options.replicas ?? 0,
-      configs: configsOf(options),
-    }
-    if (options.partitions !== undefined && !(options.partitions >= 1))
-      throw new TidemarkError('INVALID_PARTITIONS', `${options.partitions} partitions, at least 1 is needed`)
-    const { topics } = await this.#client.call('createTopics', { topics: [wanted], validateOnly: options.validateOnly ?? false }, options)
-    const [result] = topics
-    throwIf(result?.error)
-    return {
-      topicId: (result?.topicId ?? Buffer.alloc(0)).toString('base64url'),
-      partitions: result?.partitions ?? 0,
-      replicas: result?.replicas ?? 0,
-    }
+  createTopic(topic: TopicName, options: CreateTopicOptions = {}): Promise<CreatedTopic> {
+    return createTopic(this.#client, nameOf(topic), options)
   }
 
   /** Deletes a topic with all its records. There is no way back. */
-  async deleteTopic(topic: TopicName, options: AdminCall = {}): Promise<void> {
-    const name = nameOf(topic)
-    const { topics } = await this.#client.call('deleteTopics', { names: [name] }, options)
-    this.#client.forget(name)
-    throwIf(topics[0]?.error)
+  deleteTopic(topic: TopicName, options: AdminCall = {}): Promise<void> {
+    return deleteTopic(this.#client, nameOf(topic), options)
   }
 
   /** Adds partitions, up to `partitions` in all. Keys may go to other partitions from then on. */
-  async growTopic(topic: TopicName, partitions: number, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
-    const name = nameOf(topic)
-    const { topics } = await this.#client.call(
-      'growTopics',
-      { topics: [{ name, partitions }], validateOnly: options.validateOnly ?? false },
-      options,
-    )
-    this.#client.forget(name)
-    throwIf(topics[0]?.error)
+  growTopic(topic: TopicName, partitions: number, options: AdminCall & { readonly validateOnly?: boolean } = {}): Promise<void> {
+    return growTopic(this.#client, nameOf(topic), partitions, options)
   }
 
   /** Every topic, by name. */
@@ -263,17 +208,6 @@ export class Admin {
 
 function nameOf(topic: TopicName): string {
   return typeof topic === 'string' ? topic : topic.name
-}
-
-function configsOf(options: CreateTopicOptions): Record<string, string> {
-  const configs: Record<string, string> = { ...options.configs }
-  if (options.durability !== undefined) configs['durability'] = options.durability
-  if (options.partitioner !== undefined) configs['partitioner'] = options.partitioner
-  const { retention } = options
-  const { age, bytes } = typeof retention === 'object' ? retention : { age: retention, bytes: undefined }
-  if (age !== undefined) configs['retention.ms'] = String(age)
-  if (bytes !== undefined) configs['retention.bytes'] = String(bytes)
-  return configs
 }
 
 function descriptionOf(topic: WireTopicDescription): TopicDescription {

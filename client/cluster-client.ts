@@ -18,6 +18,8 @@ export interface CallControl {
   readonly timeoutMs?: number
   /** How long one attempt may take before the next node is asked. */
   readonly attemptTimeoutMs?: number
+  /** Told of each attempt before it is made. */
+  readonly onAttempt?: () => void
 }
 
 /** How long one attempt may take before another node is asked. */
@@ -92,6 +94,7 @@ export class ClusterClient {
         const address = named ?? this.#nodes.preferred
         named = undefined
         const timeoutMs = Math.max(1, Math.min(longestMs, deadlineMs - clock.monotonic()))
+        control.onAttempt?.()
         try {
           const response = await untilAborted(this.connection(address).call(name, request, { timeoutMs, signal }), signal)
           check(response)

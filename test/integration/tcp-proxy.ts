@@ -8,6 +8,7 @@ export class TcpProxy {
   #targetPort: number
   /** Bytes that still pass towards the node before the connection is cut. */
   #cutAfterBytes = Number.POSITIVE_INFINITY
+  #isSwallowing = false
 
   private constructor(targetPort: number) {
     this.#targetPort = targetPort
@@ -33,8 +34,14 @@ export class TcpProxy {
     this.#targetPort = port
   }
 
+  /** Answers of the node do not get through, until the connections are cut. */
+  swallowAnswers(): void {
+    this.#isSwallowing = true
+  }
+
   /** Cuts every connection now. */
   cut(): void {
+    this.#isSwallowing = false
     for (const socket of this.#sockets) socket.destroy()
   }
 
@@ -69,6 +76,8 @@ export class TcpProxy {
       this.#cutAfterBytes -= chunk.length
       node.write(chunk)
     })
-    node.on('data', (chunk: Buffer) => client.write(chunk))
+    node.on('data', (chunk: Buffer) => {
+      if (!this.#isSwallowing) client.write(chunk)
+    })
   }
 }

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { defaultNodeConfig } from '../../broker/config.ts'
 import { memoryQuorum, type RunningNode, startNode } from '../../broker/server.ts'
-import { connect, type Receipt, type Tidemark } from '../../client/index.ts'
+import { connect, type Receipt, type Tidemark, type TopicDescription } from '../../client/index.ts'
 import { freePort } from '../../scripts/node-process.ts'
 import { nodeRuntime } from '../../runtime/node.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
@@ -35,6 +35,11 @@ class ProxiedNode {
     })
     this.#node = await startNode(config, { ...nodeRuntime(), files: this.#files }, { quorumStore: this.#metadata })
     this.proxy.targetPort = this.#node.port
+  }
+
+  /** Past the proxy. */
+  get directAddress(): string {
+    return `127.0.0.1:${this.#node?.port}`
   }
 
   async stopNode(): Promise<void> {
@@ -240,5 +245,49 @@ describe('reading', () => {
 
   it('needs to be told where to start', () => {
     expect(() => tm.consumer('t', {} as { start: 'earliest' })).toThrow(expect.objectContaining({ code: 'USAGE' }))
+  })
+})
+
+describe('a change of topics whose answer is lost', () => {
+  /** Begins `change`, waits until the node has done it, and cuts the connection before the client hears of that. */
+  async function withoutAnswer<T>(change: () => Promise<T>, isDone: (topics: readonly TopicDescription[]) => boolean): Promise<T> {
+    await using direct = await connect(node.directAddress)
+    node.proxy.swallowAnswers()
+    const changed = change()
+    await expect.poll(async () => isDone(await direct.admin.listTopics())).toBe(true)
+    node.proxy.cut()
+    return await changed
+  }
+  const partitionsOf = (topics: readonly TopicDescription[], name: string): number | undefined =>
+    topics.find((topic) => topic.name === name)?.partitions.length
+
+  it('is done once, and what the next attempt finds is no failure', async () => {
+    await begin()
+    const made = await withoutAnswer(
+      () => tm.admin.createTopic('again', { partitions: 2 }),
+      (topics) => partitionsOf(topics, 'again') === 2,
+    )
+    expect(await tm.admin.describeTopic('again')).toMatchObject({ topicId: made.topicId, partitions: [{}, {}] })
+    await withoutAnswer(
+      () => tm.admin.growTopic('again', 5),
+      (topics) => partitionsOf(topics, 'again') === 5,
+    )
+    await withoutAnswer(
+      () => tm.admin.deleteTopic('again'),
+      (topics) => partitionsOf(topics, 'again') === undefined,
+    )
+    expect((await tm.admin.listTopics()).map(({ name }) => name)).toEqual(['t'])
+  })
+
+  it('that was the first attempt fails as it should, and so does one that asked for something else', async () => {
+    await begin()
+    await expect(tm.admin.createTopic('t')).rejects.toMatchObject({ code: 'TOPIC_ALREADY_EXISTS' })
+    await expect(tm.admin.growTopic('t', 3)).rejects.toMatchObject({ code: 'INVALID_PARTITIONS' })
+    await expect(tm.admin.deleteTopic('u')).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' })
+    const other = withoutAnswer(
+      () => tm.admin.createTopic('t', { partitions: 7 }),
+      () => true,
+    )
+    await expect(other).rejects.toMatchObject({ code: 'TOPIC_ALREADY_EXISTS' })
   })
 })
