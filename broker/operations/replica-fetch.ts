@@ -15,6 +15,7 @@ import type {
 import type { Timer } from '../../runtime/runtime.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
+import { checkRange, divergenceOf, noteProgress } from '../replication/leader-rules.ts'
 
 /** Records in one answer. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
@@ -98,12 +99,7 @@ class ReplicaFetch {
   /** Takes the follower's word for how far it is; an error when it cannot be taken. */
   #noteProgress(entry: ReplicaFetchPartition): TidemarkError | undefined {
     try {
-      const partition = this.#partitionOf(entry)
-      if (divergenceOf(partition, entry) !== undefined) return undefined
-      const { fetchOffset, flushedOffset } = entry
-      checkRange(partition, entry)
-      const { nodeId, nodeEpoch } = this.#request
-      partition.replicaFetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(flushedOffset, fetchOffset) })
+      noteProgress(this.#partitionOf(entry), entry, this.#request)
       return undefined
     } catch (error) {
       return TidemarkError.from(error)
@@ -216,26 +212,4 @@ const NOTHING = Buffer.alloc(0)
 
 function saysSomething({ error, diverging, batches }: ReplicaFetchResult): boolean {
   return error !== undefined || diverging !== undefined || batches.length > 0
-}
-
-/** Where the follower's log parts from ours; undefined when it is a prefix of it, as far as epochs tell. */
-function divergenceOf(
-  { log }: Partition,
-  { fetchOffset, lastFetchedEpochPlusOne }: ReplicaFetchPartition,
-): { epoch: number; endOffset: number } | undefined {
-  if (lastFetchedEpochPlusOne === 0 || fetchOffset < log.logStartOffset) return undefined
-  const lastEpoch = lastFetchedEpochPlusOne - 1
-  const ours = log.epochEnd(lastEpoch)
-  if (ours.epoch === lastEpoch && ours.endOffset >= fetchOffset) return undefined
-  // It goes on where our log starts: of what was before, the epochs are not known here any more.
-  if (ours.epoch < 0 && fetchOffset === log.logStartOffset) return undefined
-  return { epoch: ours.epoch, endOffset: ours.endOffset }
-}
-
-function checkRange({ log, topic, partition }: Partition, { fetchOffset }: ReplicaFetchPartition): void {
-  if (fetchOffset >= log.logStartOffset && fetchOffset <= log.logEndOffset) return
-  throw new TidemarkError(
-    'OFFSET_OUT_OF_RANGE',
-    `offset ${fetchOffset} of ${topic}-${partition} is outside ${log.logStartOffset} to ${log.logEndOffset}`,
-  )
 }
