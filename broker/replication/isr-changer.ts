@@ -87,15 +87,11 @@ export class IsrChanger {
   }
 
   #settle(partition: IsrPartition, proposal: IsrProposal, result: AlterPartitionResult | undefined): void {
-    const code = result?.error?.code
-    if (result === undefined || code === 'NOT_CONTROLLER') return
+    if (!isAnswer(result)) return
     this.#drop(partition, proposal)
-    if (result.state !== undefined) {
-      partition.isrDecided(result.state)
-      return
-    }
-    this.#parts.runtime.log.debug('isr.refused', { topic: partition.topic, partition: partition.partition, code })
-    if (!SUPERSEDED.has(code ?? '')) partition.isrRefused(proposal)
+    const { topic, partition: number } = partition
+    if (result.error !== undefined) this.#parts.runtime.log.debug('isr.refused', { topic, partition: number, code: result.error.code })
+    settle(partition, proposal, result)
   }
 
   #drop(partition: IsrPartition, proposal: IsrProposal): void {
@@ -103,8 +99,26 @@ export class IsrChanger {
   }
 }
 
+/** Whoever said so knows; else somebody else has to be asked. */
+export function isAnswer(result: AlterPartitionResult | undefined): result is AlterPartitionResult {
+  return result !== undefined && result.error?.code !== 'NOT_CONTROLLER'
+}
+
+/** The partition learns what has become of its proposal, as far as the answer says. */
+export function settle(
+  partition: Pick<IsrPartition, 'isrDecided' | 'isrRefused'>,
+  proposal: IsrProposal,
+  { state, error }: AlterPartitionResult,
+): void {
+  if (state !== undefined) partition.isrDecided(state)
+  else if (!SUPERSEDED.has(error?.code ?? '')) partition.isrRefused(proposal)
+}
+
 /** The partition still leads in the epoch in which it was asked for. */
-function isPresent(partition: IsrPartition, { leaderEpoch, partitionEpoch }: IsrProposal): boolean {
+export function isPresent(
+  partition: Pick<IsrPartition, 'isRetired' | 'isLeader' | 'leaderEpoch' | 'metadata'>,
+  { leaderEpoch, partitionEpoch }: IsrProposal,
+): boolean {
   return (
     !partition.isRetired &&
     partition.isLeader &&
