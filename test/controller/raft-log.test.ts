@@ -118,7 +118,7 @@ describe('a quorum of three', () => {
     await names.reaches(2)
   })
 
-  it('tells a voter that lost its disk that it is not the one that voted', async () => {
+  it('R-id tells a voter that lost its disk that it is not the one that voted', async () => {
     const hub = new Hub()
     const stores = [1, 2, 3].map(() => new MemoryRaftStore())
     const logs = await Promise.all(stores.map((store, at) => start(hub, at + 1, { store, firstVoters: three })))
@@ -130,5 +130,28 @@ describe('a quorum of three', () => {
     const wiped = await start(hub, wipedId, { firstVoters: three, directoryId: idOf(9) })
     await active.propose(batchOf('b'))
     expect(await wiped.failed).toMatchObject({ code: 'DATA_DIR_INVALID' })
+  })
+
+  it('R-id gives a voter that was removed and comes back with an empty disk no vote before it lets it in again', async () => {
+    const hub = new Hub()
+    const logs = await Promise.all([1, 2, 3].map((id) => start(hub, id, { firstVoters: three })))
+    logs.forEach(followNames)
+    const active = await activeOf(logs)
+    await active.propose(batchOf('a'))
+    const [blankId, otherId] = [1, 2, 3].filter((id) => logs[id - 1] !== active) as [number, number]
+    await logs[blankId - 1]?.close()
+    await active.changeMembers('remove', voter(blankId))
+    const blank = await start(hub, blankId, { contacts: three, directoryId: idOf(9) })
+    const names = followNames(blank)
+    // Under its old name it would make a majority with the leader, which is alone now.
+    hub.cut.add(otherId)
+    await expect(active.propose(batchOf('lost'))).rejects.toMatchObject({ code: 'NOT_CONTROLLER', outcome: 'indeterminate' })
+    hub.cut.clear()
+    const next = await activeOf(logs.filter((_, at) => at !== blankId - 1))
+    for (const kind of ['addLearner', 'addVoter'] as const) await next.changeMembers(kind, voter(blankId, idOf(9)))
+    hub.cut.add(next === active ? otherId : logs.indexOf(active) + 1)
+    await next.propose(batchOf('b'))
+    // What was lost may have been found again.
+    for (let count = 2; names.names.at(-1) !== 'b'; count++) await names.reaches(count)
   })
 })

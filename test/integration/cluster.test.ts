@@ -157,7 +157,7 @@ describe('three nodes', () => {
     expect(values).toEqual(numbers(20))
   })
 
-  it('turn away a voter that lost its disk, and let it in as one that joins', async () => {
+  it('R-id turn away a voter that lost its disk, and let it in as one that joins', async () => {
     const made = await clusterOf(3)
     await startAll(made)
     const tm = await client(...made)

@@ -1,5 +1,6 @@
 /** A leader that no majority hears steps down; nobody deposes one that is heard. Titles begin with the names of etcd's suite. */
 import { describe, expect, it } from 'vitest'
+import { RawNode } from '../../../controller/raft/raw-node.ts'
 import { ELECTION_TICKS, Network, TestNode } from './network.ts'
 
 const voters = [1, 2, 3]
@@ -9,7 +10,7 @@ function wait(node: TestNode): void {
   for (let at = 0; at < ELECTION_TICKS; at++) node.raw.tick()
 }
 
-describe('check-quorum', () => {
+describe('R-core check-quorum', () => {
   it('LeaderStepdownWhenQuorumActive: a leader that is answered goes on', () => {
     const node = new TestNode({ voters, checkQuorum: true }).lead()
     for (let at = 0; at <= ELECTION_TICKS; at++) {
@@ -104,5 +105,57 @@ describe('check-quorum', () => {
     expect(network.leaders).toEqual([1])
     expect(network.node(1).status.term).toBe(1)
     expect(network.node(3).terms).toHaveLength(4)
+  })
+
+  it('PreVoteWithCheckQuorum: when the leader is gone, of two that ask one wins, though both heard it lately', () => {
+    const network = Network.of(3, { checkQuorum: true, preVote: true })
+    network.campaign(1)
+    network.isolate(1)
+    network.campaign(2)
+    expect(network.node(2).role, 'node 3 still waits for the leader').toBe('preCandidate')
+    network.campaign(3)
+    expect(network.leaders.filter((id) => id !== 1)).toEqual([3])
+    expect(network.node(2).status).toMatchObject({ role: 'follower', leader: 3 })
+  })
+})
+
+/** Node 3, which did not know pre-votes yet, asked for votes while it was alone; now it does. All others have gone on. */
+function migrated(): Network {
+  const network = new Network(voters.map((id) => new TestNode({ voters, id, checkQuorum: true, preVote: id !== 3 })))
+  network.campaign(1)
+  network.isolate(3)
+  network.propose(1, 'some data')
+  for (let at = 0; at < 2; at++) network.campaign(3)
+  expect(network.node(3).status).toMatchObject({ role: 'candidate', term: 3 })
+  const { config, status } = network.node(3)
+  network.node(3).raw = new RawNode({ ...config, preVote: true, applied: status.applied })
+  network.heal()
+  return network
+}
+
+describe('R-core nodes that learn of pre-votes one after the other', () => {
+  it('PreVoteMigrationCanCompleteElection: a node with a higher term and an older log does not keep the others from electing', () => {
+    const network = migrated()
+    network.isolate(1)
+    for (const id of [3, 2, 3, 2]) network.campaign(id)
+    expect(network.leaders.filter((id) => id !== 1)).toEqual([2])
+    expect(network.node(3).status).toMatchObject({ role: 'follower', leader: 2 })
+    expect(network.node(3).terms).toEqual(network.node(2).terms)
+  })
+
+  it("PreVoteMigrationWithFreeStuckPreCandidate: a pre-candidate whose term is higher than the leader's gets back in", () => {
+    const network = migrated()
+    for (let at = 0; at < 2; at++) {
+      network.campaign(3)
+      expect([1, 2, 3].map((id) => network.node(id).status.term)).toEqual([1, 1, 3])
+      expect(network.node(3).role).toBe('preCandidate')
+    }
+    // The leader's heartbeat is answered with the higher term.
+    network.tick(1, 1)
+    expect(network.node(1).status).toMatchObject({ role: 'follower', term: 3 })
+    wait(network.node(2))
+    network.campaign(1)
+    expect(network.leaders).toEqual([1])
+    expect(network.node(3).status).toMatchObject({ role: 'follower', leader: 1 })
   })
 })

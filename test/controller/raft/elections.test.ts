@@ -1,14 +1,14 @@
 /** Elections in clusters: who wins, who disturbs whom. Titles begin with the names of etcd's suite. */
 import { describe, expect, it } from 'vitest'
-import { normal, Network, TestNode } from './network.ts'
+import { RaftInvariantError } from '../../../controller/raft/invariant.ts'
+import { Raft, type Role } from '../../../controller/raft/raft.ts'
+import { ELECTION_TICKS, normal, Network, storageWith, TestNode } from './network.ts'
 
 const voters = [1, 2, 3]
 
 for (const preVote of [false, true]) {
-  const suffix = preVote ? 'PreVote' : ''
-
-  describe(`elections, pre-vote: ${String(preVote)}`, () => {
-    it(`LeaderElection${suffix}: a majority that can be reached and is not ahead elects`, () => {
+  describe(`R-core elections, pre-vote: ${String(preVote)}`, () => {
+    it(`${preVote ? 'LeaderElectionPreVote' : 'LeaderElection'}: a majority that can be reached and is not ahead elects`, () => {
       const cases: [logs: (number[] | undefined)[], role: string, term: number][] = [
         [[[], [], []], 'leader', 1],
         [[[], [], undefined], 'leader', 1],
@@ -30,7 +30,7 @@ for (const preVote of [false, true]) {
       }
     })
 
-    it(`LeaderCycle${suffix}: every node can lead in turn`, () => {
+    it(`${preVote ? 'LeaderCyclePreVote' : 'LeaderCycle'}: every node can lead in turn`, () => {
       const network = Network.of(3, { preVote })
       for (const id of voters) {
         network.campaign(id)
@@ -38,7 +38,7 @@ for (const preVote of [false, true]) {
       }
     })
 
-    it(`LeaderElectionOverwriteNewerLogs${suffix}: entries of a higher term that were not committed give way`, () => {
+    it(`${preVote ? 'LeaderElectionOverwriteNewerLogsPreVote' : 'LeaderElectionOverwriteNewerLogs'}: entries of a higher term that were not committed give way`, () => {
       const ids = [1, 2, 3, 4, 5]
       // Node 3 led term 2 and told nobody; 4 and 5 voted for it and have nothing.
       const network = new Network([
@@ -55,13 +55,13 @@ for (const preVote of [false, true]) {
       for (const { terms } of network.nodes.values()) expect(terms).toEqual([1, 3])
     })
 
-    it(`SingleNode${preVote ? 'Pre' : ''}Candidate: a single voter elects itself`, () => {
+    it(`${preVote ? 'SingleNodePreCandidate' : 'SingleNodeCandidate'}: a single voter elects itself`, () => {
       const network = Network.of(1, { preVote })
       network.campaign(1)
       expect(network.leaders).toEqual([1])
     })
 
-    it(`CandidateSelfVoteAfterLostElection${suffix}: its own vote, durable after the election was lost, does not count`, () => {
+    it(`${preVote ? 'CandidateSelfVoteAfterLostElectionPreVote' : 'CandidateSelfVoteAfterLostElection'}: its own vote, durable after the election was lost, does not count`, () => {
       const node = new TestNode({ voters: [1, 2, 3, 4, 5], preVote })
       node.raw.campaign()
       node.raw.ready()
@@ -81,7 +81,7 @@ for (const preVote of [false, true]) {
       expect(network.node(1).status).toMatchObject({ role: 'leader', term })
     })
 
-    it(`${preVote ? 'PreVote' : 'Vote'}FromAnyState: whoever is not ahead gets the vote in a new term, whatever the voter does`, () => {
+    it(`${preVote ? 'PreVoteFromAnyState' : 'VoteFromAnyState'}: whoever is not ahead gets the vote in a new term, whatever the voter does`, () => {
       for (const role of ['follower', 'preCandidate', 'candidate', 'leader'] as const) {
         const node = new TestNode({ voters, preVote: role === 'preCandidate', hardState: { term: 1 } })
         if (role === 'leader') node.lead()
@@ -96,7 +96,7 @@ for (const preVote of [false, true]) {
       }
     })
 
-    it(`RecvMsg${preVote ? 'PreVote' : 'Vote'}: granted to logs that are not behind, and to nobody else`, () => {
+    it(`${preVote ? 'RecvMsgPreVote' : 'RecvMsgVote'}: granted to logs that are not behind, and to nobody else`, () => {
       for (const [index, logTerm, reject] of [
         [0, 0, true],
         [1, 1, true],
@@ -129,7 +129,59 @@ const heartbeat = {
   context: '',
 } as const
 
-describe('candidates', () => {
+describe('R-core roles', () => {
+  it('PastElectionTimeout: the longer nothing is heard, the more of all nodes have timed out', () => {
+    for (const [elapsed, share] of [
+      [5, 0],
+      [9, 0],
+      [10, 0.1],
+      [13, 0.4],
+      [15, 0.6],
+      [18, 0.9],
+      [20, 1],
+    ] as const) {
+      const nodes = Array.from({ length: ELECTION_TICKS }, (_, at) => new TestNode({ voters, random: () => (at + 0.5) / ELECTION_TICKS }))
+      for (const node of nodes) node.tick(elapsed)
+      expect(nodes.filter(({ status }) => status.term > 0).length / nodes.length, `${elapsed} ticks`).toBeCloseTo(share)
+    }
+  })
+
+  it('StateTransition: a leader asks for no votes, and only a candidate becomes leader', () => {
+    const become: Record<Role, (raft: Raft) => void> = {
+      follower: (raft) => raft.becomeFollower(raft.term, 0),
+      preCandidate: (raft) => raft.becomePreCandidate(),
+      candidate: (raft) => raft.becomeCandidate(),
+      leader: (raft) => raft.becomeLeader(),
+    }
+    const steps: Record<Role, readonly Role[]> = {
+      follower: [],
+      preCandidate: ['preCandidate'],
+      candidate: ['candidate'],
+      leader: ['candidate', 'leader'],
+    }
+    const terms: Record<Role, Record<Role, number | undefined>> = {
+      follower: { follower: 0, preCandidate: 0, candidate: 1, leader: undefined },
+      preCandidate: { follower: 0, preCandidate: 0, candidate: 1, leader: undefined },
+      candidate: { follower: 1, preCandidate: 1, candidate: 2, leader: 1 },
+      leader: { follower: 1, preCandidate: undefined, candidate: undefined, leader: undefined },
+    }
+    const roles = Object.keys(become) as Role[]
+    for (const from of roles)
+      for (const to of roles) {
+        const raft = new Raft({ ...new TestNode({ voters }).config, storage: storageWith({ voters }) })
+        for (const role of steps[from]) become[role](raft)
+        expect(raft.role).toBe(from)
+        const term = terms[from][to]
+        if (term === undefined) expect(() => become[to](raft), `${from} to ${to}`).toThrow(RaftInvariantError)
+        else {
+          become[to](raft)
+          expect([raft.role, raft.term, raft.leader], `${from} to ${to}`).toEqual([to, term, to === 'leader' ? 1 : 0])
+        }
+      }
+  })
+})
+
+describe('R-core candidates', () => {
   it('DuelingCandidates: who is behind does not win, and learns the term', () => {
     const network = Network.of(3)
     network.cut(1, 3)

@@ -1,7 +1,7 @@
 /** Snapshots and changes of the members. Titles begin with the names of etcd's suite. */
 import { describe, expect, it } from 'vitest'
-import type { Message } from '../../../controller/raft/messages.ts'
-import { ELECTION_TICKS, members, Network, TestNode } from './network.ts'
+import { type Message, makeMessage } from '../../../controller/raft/messages.ts'
+import { ELECTION_TICKS, members, Network, normal, TestNode } from './network.ts'
 
 const nothing = new Uint8Array(0)
 
@@ -20,7 +20,7 @@ function compact(node: TestNode): void {
   node.storage.compact(applied)
 }
 
-describe('snapshots', () => {
+describe('R-core snapshots', () => {
   const snapshot = { meta: { index: 11, term: 11, confState: members([1, 2], [3]) }, data: nothing }
 
   it('Restore, RestoreFromSnapMsg, RestoreWithLearner: log and members are those of the snapshot', () => {
@@ -52,7 +52,7 @@ describe('snapshots', () => {
     expect(toVoter.tick(2 * ELECTION_TICKS)[0]?.type).toBe('vote')
   })
 
-  it('ProvideSnap, SendingSnapshotSetPendingSnapshot, PendingSnapshotPauseReplication: who is behind the log gets a snapshot and nothing else', () => {
+  it('ProvideSnap, SendingSnapshotSetPendingSnapshot, PendingSnapshotPauseReplication, SendAppendForProgressSnapshot: who is behind the log gets a snapshot and nothing else', () => {
     const node = new TestNode({ voters: [1, 2, 3] }).lead()
     node.acknowledgedBy(3)
     compact(node)
@@ -101,7 +101,7 @@ describe('snapshots', () => {
   })
 })
 
-describe('members', () => {
+describe('R-core members', () => {
   const change = (type: 'addVoter' | 'addLearner' | 'remove', nodeId: number) => ({ type, nodeId, context: nothing })
 
   it('StepIgnoreConfig, StepConfig: one change at a time', () => {
@@ -202,6 +202,20 @@ describe('members', () => {
       snapshot: undefined,
       context: '',
     })
+    node.raw.campaign()
+    expect(node.role).toBe('follower')
+    node.flush()
+    node.raw.campaign()
+    expect(node.role).toBe('candidate')
+  })
+
+  it('ConfChangeCheckBeforeCampaign, Scan: however many entries come before the change', () => {
+    const entries = [
+      ...Array.from({ length: 20 }, (_, at) => normal(at + 1, 1, 'some data')),
+      { index: 21, term: 1, type: 'confChange', change: change('addVoter', 3) } as const,
+    ]
+    const node = new TestNode({ voters: [1, 2], maxCommittedBytes: 60 })
+    node.raw.step(makeMessage({ type: 'append', from: 2, to: 1, term: 1, commit: 21, entries }))
     node.raw.campaign()
     expect(node.role).toBe('follower')
     node.flush()

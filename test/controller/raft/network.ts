@@ -74,6 +74,12 @@ export class TestNode {
     )
   }
 
+  /** The process is another one, with what was written. */
+  restart(): void {
+    this.raw = new RawNode({ ...this.config, applied: this.storage.snapshot().meta.index })
+    this.applied.length = 0
+  }
+
   /** Does what there is to do; returns the messages that left. */
   flush(): Message[] {
     const sent: Message[] = []

@@ -16,7 +16,7 @@ function settledLeader(ids: readonly number[] = voters): TestNode {
 const appendsTo = (messages: readonly Message[], to: number): Message[] =>
   messages.filter((message) => message.type === 'append' && message.to === to)
 
-describe('§5.3 replication', () => {
+describe('R-paper §5.3 replication', () => {
   it('LeaderStartReplication: a proposal is appended and sent with what goes before it', () => {
     const node = settledLeader()
     const { lastIndex } = node.status
@@ -132,7 +132,7 @@ describe('§5.3 replication', () => {
   })
 })
 
-describe('§5.4 safety', () => {
+describe('R-paper §5.4 safety', () => {
   it('VoteRequest: a candidate says to all others where its log ends', () => {
     for (const terms of [[1], [1, 2]]) {
       const node = new TestNode({ voters, terms })

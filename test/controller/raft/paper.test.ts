@@ -23,7 +23,7 @@ function settledLeader(ids: readonly number[] = voters): TestNode {
   return node
 }
 
-describe('§5.1 terms', () => {
+describe('R-paper §5.1 terms', () => {
   for (const [name, role] of [
     ['FollowerUpdateTermFromMessage', 'follower'],
     ['CandidateUpdateTermFromMessage', 'candidate'],
@@ -43,7 +43,7 @@ describe('§5.1 terms', () => {
   })
 })
 
-describe('§5.2 elections', () => {
+describe('R-paper §5.2 elections', () => {
   it('StartAsFollower: a node begins as a follower', () => {
     expect(new TestNode({ voters }).status).toMatchObject({ role: 'follower', term: 0, leader: 0 })
   })

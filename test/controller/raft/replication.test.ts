@@ -15,7 +15,7 @@ const appends = (messages: readonly Message[]): Message[] => messages.filter(({ 
 const peer = (node: TestNode, id = 2): ReturnType<TestNode['raw']['status']>['peers'][number] | undefined =>
   node.status.peers.find((other) => other.id === id)
 
-describe('replication', () => {
+describe('R-core replication', () => {
   it('LogReplication: everybody applies what was proposed, in order, across leaders', () => {
     const network = Network.of(3)
     network.campaign(1)
@@ -135,7 +135,7 @@ describe('replication', () => {
   })
 })
 
-describe('flow control', () => {
+describe('R-core flow control', () => {
   it('ProgressPaused, SendAppendForProgressProbe: one append until it is answered, another after a heartbeat', () => {
     const node = leaderOfTwo()
     expect(peer(node)).toMatchObject({ state: 'probe', isPaused: true })

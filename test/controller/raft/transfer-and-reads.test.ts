@@ -17,7 +17,7 @@ function transfer(network: Network, to: number, via = 1): void {
   network.settle()
 }
 
-describe('leadership', () => {
+describe('R-core leadership', () => {
   it('LeaderTransferToUpToDateNode: moves at once, and back', () => {
     const network = elected()
     transfer(network, 2)
@@ -63,7 +63,7 @@ describe('leadership', () => {
     expect(network.leaders).toEqual([3])
   })
 
-  it('LeaderTransferToSelf, ToNonExistingNode, TransferNonMember: change nothing', () => {
+  it('LeaderTransferToSelf, LeaderTransferToNonExistingNode, TransferNonMember: change nothing', () => {
     const network = elected()
     for (const to of [1, 4]) transfer(network, to)
     expect(network.node(1).status).toMatchObject({ role: 'leader', transferee: 0, term: 1 })
@@ -72,7 +72,7 @@ describe('leadership', () => {
     expect(outsider.role).toBe('follower')
   })
 
-  it('LeaderTransferTimeout, IgnoreProposal: refuses proposals meanwhile, and goes on leading after an election timeout', () => {
+  it('LeaderTransferTimeout, LeaderTransferIgnoreProposal: refuses proposals meanwhile, and goes on leading after an election timeout', () => {
     const network = elected()
     network.isolate(3)
     transfer(network, 3)
@@ -132,7 +132,7 @@ describe('leadership', () => {
   })
 })
 
-describe('reads', () => {
+describe('R-core reads', () => {
   it('ReadOnlyOptionSafe: see what was committed when they were asked for, at the leader and at followers', () => {
     const network = elected()
     for (const id of voters) {

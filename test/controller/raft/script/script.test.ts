@@ -9,7 +9,7 @@ import { runScript } from './run-script.ts'
 const folder = new URL('testdata/', import.meta.url)
 const files = readdirSync(folder).filter((name) => name.endsWith('.txt'))
 
-describe('the scenario', () => {
+describe('R-dd the scenario', () => {
   for (const file of files)
     it(`${file.slice(0, -4)} goes as it is written down`, () => {
       const path = new URL(file, folder)
