@@ -2,12 +2,29 @@
 import type { Entry, HardState, Snapshot } from './raft/messages.ts'
 import type { RaftChange, RaftState, RaftStore } from './raft-store.ts'
 
+const NOTHING: RaftState = {
+  hardState: { term: 0, vote: 0, commit: 0 },
+  snapshot: undefined,
+  entries: [],
+  compacted: { index: 0, term: 0 },
+  directories: new Map(),
+}
+
 export class MemoryRaftStore implements RaftStore {
-  #hardState: HardState = { term: 0, vote: 0, commit: 0 }
+  #hardState: HardState
   #snapshot: Snapshot | undefined
-  #entries: Entry[] = []
-  #compacted = { index: 0, term: 0 }
-  #directories: ReadonlyMap<number, string> = new Map()
+  #entries: Entry[]
+  #compacted: RaftState['compacted']
+  #directories: ReadonlyMap<number, string>
+
+  /** `state`: what another store had. */
+  constructor(state: RaftState = NOTHING) {
+    this.#hardState = state.hardState
+    this.#snapshot = state.snapshot
+    this.#entries = [...state.entries]
+    this.#compacted = state.compacted
+    this.#directories = state.directories
+  }
 
   async load(): Promise<RaftState> {
     return {

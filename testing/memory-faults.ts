@@ -55,3 +55,7 @@ export class FaultQueue {
     return due.fault
   }
 }
+
+export function failure(code: string, path: string): Error {
+  return Object.assign(new Error(`${code}: ${path}`), { code })
+}

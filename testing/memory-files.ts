@@ -8,8 +8,8 @@
  * reached the disk after all. `kill` ends only the process. The old files are dead from then on: calls on them never settle.
  */
 import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
-import { type Fault, FaultQueue, type FileOperation } from './memory-faults.ts'
-import { MemoryDirectory, MemoryFile, type MemoryNode } from './memory-tree.ts'
+import { type Fault, FaultQueue, failure, type FileOperation } from './memory-faults.ts'
+import { MemoryDirectory, MemoryFile, type MemoryNode, partsOf } from './memory-tree.ts'
 
 export interface MemoryFilesOptions {
   /** Default: no limit. */
@@ -58,18 +58,19 @@ export class MemoryFiles implements Files {
   /** The files as they are found after the power went now. `keep` decides what of the unsynced survives; default: nothing. */
   crash(keep: () => boolean = () => false): MemoryFiles {
     this.#isDead = true
-    const survivor = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
-    survivor.#root = this.#root.afterCrash(keep)
-    return survivor
+    return this.#with(this.#root.afterCrash(keep))
   }
 
   /** The files as the next process finds them when this one is killed and the kernel lives on: all bytes are there, the unsynced ones still unsynced. */
   kill(): MemoryFiles {
     this.#isDead = true
-    const survivor = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
-    survivor.#root = this.#root
     this.#root.settleAll()
-    return survivor
+    return this.#with(this.#root)
+  }
+
+  /** The files as a backup made now has them. */
+  copy(): MemoryFiles {
+    return this.#with(this.#root.afterCrash(() => true))
   }
 
   async open(path: string, mode: OpenMode): Promise<FileHandle> {
@@ -175,6 +176,12 @@ export class MemoryFiles implements Files {
   /** Not for users. */
   roomBytes(): number {
     return this.capacityBytes === UNLIMITED ? UNLIMITED : Math.max(0, this.capacityBytes - this.usedBytes)
+  }
+
+  #with(root: MemoryDirectory): MemoryFiles {
+    const files = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
+    files.#root = root
+    return files
   }
 
   async #settle(operation: FileOperation): Promise<void> {
@@ -289,12 +296,4 @@ class MemoryHandle implements FileHandle {
   #check(forWriting: boolean): void {
     if (!this.#isOpen || (forWriting && !this.#isWritable)) throw failure('EBADF', this.path)
   }
-}
-
-function partsOf(path: string): string[] {
-  return path.split('/').filter((part) => part !== '' && part !== '.')
-}
-
-function failure(code: string, path: string): Error {
-  return Object.assign(new Error(`${code}: ${path}`), { code })
 }

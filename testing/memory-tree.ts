@@ -8,6 +8,11 @@ const SECTOR_BYTES = 512
 
 export type MemoryNode = MemoryDirectory | MemoryFile
 
+/** The names on the way to `path`. */
+export function partsOf(path: string): string[] {
+  return path.split('/').filter((part) => part !== '' && part !== '.')
+}
+
 export class MemoryDirectory {
   entries = new Map<string, MemoryNode>()
   /** The names that survive a crash. */

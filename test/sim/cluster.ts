@@ -7,7 +7,7 @@ import type { Partition } from '../../broker/partition.ts'
 import { EMPTY_IMAGE, type MetadataImage, type PartitionMetadata } from '../../controller/metadata/image.ts'
 import { simDial } from './grpc-client.ts'
 import { SimNetwork } from './network.ts'
-import { addressOf, SimNode } from './node.ts'
+import { addressOf, hostOf, SimNode } from './node.ts'
 import { Oracles } from './oracles.ts'
 import { SimProcess } from './process.ts'
 import { type Chance, chanceOf, streamOf } from './random.ts'
@@ -51,7 +51,12 @@ export class SimCluster {
   readonly nodes: readonly SimNode[]
   readonly trace: Trace
   readonly oracles: Oracles
+  /** Told of everything that nodes log. */
+  onEvent: (nodeId: number, event: string, fields: Readonly<Record<string, unknown>>) => void = () => {}
+  /** Whether a node that ends by itself is started again. */
+  isSupervised: (node: SimNode) => boolean = () => true
   readonly #chance: Chance
+  readonly #config: Partial<Omit<NodeConfig, 'limits'>>
   #clientCount = 0
 
   constructor({ seed, nodeCount = 3, config, print }: ClusterOptions) {
@@ -62,23 +67,29 @@ export class SimCluster {
     this.network.onFrame = (from, to, bytes) => this.trace.mix(`${from}>${to} ${bytes}`)
     const ids = Array.from({ length: nodeCount }, (_, at) => at + 1)
     const voters = ids.map((nodeId) => ({ nodeId, host: `n${nodeId}`, port: 9092 }))
-    this.nodes = ids.map((nodeId) => {
-      const node = new SimNode({
-        nodeId,
-        time: this.time,
-        network: this.network,
-        chance: this.#chance,
-        config: { ...SIM_CONFIG, voters, ...config },
-        ended: (ended, failure) => this.#supervise(ended, failure),
-        log: (id, level, event, fields) => {
-          if (level === 'error') this.oracles.nodeSaid(id, event, fields)
-          if (level !== 'debug' || !QUIET_EVENTS.has(event)) this.trace.say(`n${id}`, `${event} ${textOf(fields)}`)
-        },
-      })
-      node.disk.onOperation = (operation) => this.trace.mix(`n${nodeId} ${operation}`)
-      return node
-    })
+    this.#config = { ...SIM_CONFIG, voters, ...config }
+    this.nodes = ids.map((nodeId) => this.makeNode(nodeId))
     this.oracles = new Oracles(this)
+  }
+
+  /** A node that is none of `nodes` unless the cluster begins: one more process that says it is node `nodeId`, from `host`. */
+  makeNode(nodeId: number, host = hostOf(nodeId)): SimNode {
+    const node = new SimNode({
+      nodeId,
+      host,
+      time: this.time,
+      network: this.network,
+      chance: this.#chance,
+      config: this.#config,
+      ended: (ended, failure) => this.#supervise(ended, failure),
+      log: (id, level, event, fields) => {
+        this.onEvent(id, event, fields)
+        if (level === 'error') this.oracles.nodeSaid(id, event, fields)
+        if (level !== 'debug' || !QUIET_EVENTS.has(event)) this.trace.say(host, `${event} ${textOf(fields)}`)
+      },
+    })
+    node.disk.onOperation = (operation) => this.trace.mix(`${host} ${operation}`)
+    return node
   }
 
   /** Lets time pass; after every event everything that must hold is checked. */
@@ -183,7 +194,7 @@ export class SimCluster {
     this.trace.say(`n${node.nodeId}`, `ENDED: ${reasonOf(failure)}`)
     const { life } = node
     this.time.after(RESTART_AFTER_MS, () => {
-      if (node.life === life) node.start()
+      if (node.life === life && this.isSupervised(node)) node.start()
     })
   }
 

@@ -20,6 +20,12 @@ const SLOW: ReadonlyMap<string, number> = new Map([
   ['save', 5],
 ])
 
+/** A disk as it was once. */
+export interface DiskImage {
+  readonly files: MemoryFiles
+  readonly quorum: RaftState
+}
+
 export class SimDisk {
   readonly #chance: Chance
   files: MemoryFiles
@@ -65,6 +71,34 @@ export class SimDisk {
     this.files = new MemoryFiles({ pause: (operation) => this.#take(operation) })
     this.#store = new MemoryRaftStore()
     this.#saving.clear()
+  }
+
+  /** What a backup made now would have. */
+  async image(): Promise<DiskImage> {
+    return { files: this.files.copy(), quorum: await this.#store.load() }
+  }
+
+  /** Replaced by one on which an image was put. Nobody uses it. */
+  restored({ files, quorum }: DiskImage): void {
+    this.files.kill()
+    this.files = files.copy()
+    this.#store = new MemoryRaftStore(quorum)
+    this.#saving.clear()
+  }
+
+  /** The quorum's store is removed, everything else stays. Nobody uses it. */
+  forgetQuorum(): void {
+    this.#store = new MemoryRaftStore()
+  }
+
+  /** One bit of a file is another one from now on, and no program wrote it. */
+  async flip(path: string, position: number): Promise<void> {
+    const handle = await this.files.open(path, 'readWrite')
+    const byte = Buffer.alloc(1)
+    await handle.read(byte, 0, 1, position)
+    await handle.write([Buffer.from([(byte[0] as number) ^ 0x10])], position)
+    await handle.datasync()
+    await handle.close()
   }
 
   #take(operation: string): Promise<void> {

@@ -168,6 +168,7 @@ export class ClientCall extends EventEmitter {
   #early: ((server: ServerCall) => void)[] | undefined = []
   #server: ServerCall | undefined
   #connection: Connection | undefined
+  #pass: (go: () => void) => void = (go) => go()
   readonly writableLength = 0
   readonly #serialize: (message: unknown) => Buffer
 
@@ -182,9 +183,10 @@ export class ClientCall extends EventEmitter {
     return this.#isOver
   }
 
-  /** The connection is there. */
-  connected(connection: Connection): void {
+  /** The connection is there. Everything that is asked goes through `pass`. */
+  connected(connection: Connection, pass: (go: () => void) => void): void {
     this.#connection = connection
+    this.#pass = pass
     connection.openCalls++
     this.#flush()
   }
@@ -238,8 +240,9 @@ export class ClientCall extends EventEmitter {
 
   #send(bytes: number, arrive: (server: ServerCall) => void): void {
     if (this.#isOver) return
-    if (this.#connection === undefined) this.#early?.push(arrive)
-    else this.#connection.send('toServer', bytes, () => this.#server && arrive(this.#server))
+    const connection = this.#connection
+    if (connection === undefined) this.#early?.push(arrive)
+    else this.#pass(() => connection.send('toServer', bytes, () => this.#server && arrive(this.#server)))
   }
 
   #flush(): void {

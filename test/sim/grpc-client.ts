@@ -113,12 +113,16 @@ class SimGrpcClient {
     const connection = this.#connection
     if (connection === undefined || call.isOver) return
     const server = connection.listener as SimGrpcServer
-    connection.send('toServer', 0, () => {
+    const ours = this.#process.host
+    const theirs = server.process.host
+    const ask = (go: () => void): void => this.#network.pass({ from: ours, to: theirs, path, isAnswer: false }, go)
+    const answer = (go: () => void): void => this.#network.pass({ from: theirs, to: ours, path, isAnswer: true }, go)
+    const begin = (): void => {
       const begun = server.begin(path, {
         connection,
         metadata,
         authority: this.#address,
-        toClient: (bytes, arrive) => connection.send('toClient', bytes, () => arrive(call)),
+        toClient: (bytes, arrive) => answer(() => connection.send('toClient', bytes, () => arrive(call))),
       })
       if (begun === undefined) {
         const status = {
@@ -131,8 +135,9 @@ class SimGrpcClient {
       }
       call.reached(begun)
       server.handle(path, begun)
-    })
-    call.connected(connection)
+    }
+    ask(() => connection.send('toServer', 0, begin))
+    call.connected(connection, ask)
   }
 
   #whenConnected(call: ClientCall, connected: () => void): void {

@@ -32,6 +32,23 @@ export interface Listener {
   closed(connection: Connection): void
 }
 
+/** A message of a call on its way. */
+export interface CallMessage {
+  readonly from: string
+  readonly to: string
+  /** As `/tidemark.v1.Controller/AlterPartitions`. */
+  readonly path: string
+  readonly isAnswer: boolean
+}
+
+/** Messages that a scenario holds up. */
+export interface Hold {
+  /** So many so far. */
+  readonly count: number
+  /** They go on their way, in their order; no more are held up. */
+  release(): void
+}
+
 export interface ConnectionEvents {
   /** The end that is told has lost the connection. */
   lost(reason: string): void
@@ -44,6 +61,7 @@ export class SimNetwork {
   readonly #connections = new Set<Connection>()
   /** `from>to`. */
   readonly #cut = new Set<string>()
+  readonly #holds = new Set<{ readonly picks: (message: CallMessage) => boolean; readonly held: (() => void)[] }>()
   /** Told of every frame that arrives, for the trace. */
   onFrame: (from: string, to: string, bytes: number) => void = () => {}
   /** Makes everything so many times slower. */
@@ -83,6 +101,31 @@ export class SimNetwork {
   /** Resets some connections of those that are open. */
   resetSome(share: number): void {
     for (const connection of [...this.#connections]) if (this.#chance() < share) connection.reset()
+  }
+
+  /** From now on messages that `picks` names do not leave, as though who sends them were slow. What others send on the same connection passes them. */
+  hold(picks: (message: CallMessage) => boolean): Hold {
+    const hold = { picks, held: [] as (() => void)[] }
+    this.#holds.add(hold)
+    return {
+      get count() {
+        return hold.held.length
+      },
+      release: () => {
+        this.#holds.delete(hold)
+        for (const go of hold.held.splice(0)) go()
+      },
+    }
+  }
+
+  /** A message wants to leave: `go` is called now, or when it is released. */
+  pass(message: CallMessage, go: () => void): void {
+    for (const { picks, held } of this.#holds) {
+      if (!picks(message)) continue
+      held.push(go)
+      return
+    }
+    go()
   }
 
   delay(): number {

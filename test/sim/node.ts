@@ -36,6 +36,8 @@ export interface NodeInside {
 
 export interface SimNodeParts {
   readonly nodeId: number
+  /** Where it is; default: the host of its number. */
+  readonly host?: string
   readonly time: VirtualTime
   readonly network: SimNetwork
   readonly chance: Chance
@@ -58,7 +60,8 @@ export interface Life {
 
 export class SimNode {
   readonly nodeId: number
-  readonly disk: SimDisk
+  readonly host: string
+  disk: SimDisk
   readonly #parts: SimNodeParts
   life: Life | undefined
   /** Nodes of the cluster that this one joins, instead of being one of its first; for the lives to come. */
@@ -66,6 +69,7 @@ export class SimNode {
 
   constructor(parts: SimNodeParts) {
     this.nodeId = parts.nodeId
+    this.host = parts.host ?? hostOf(parts.nodeId)
     this.#parts = parts
     this.disk = new SimDisk(chanceOf(Math.floor(parts.chance() * 2 ** 32)))
   }
@@ -77,7 +81,7 @@ export class SimNode {
   /** Begins a life; it comes up in time, or says in `failure` why not. */
   start(overrides: Partial<Omit<NodeConfig, 'limits'>> = {}): Life {
     const { nodeId, time, chance, config, log } = this.#parts
-    const process = new SimProcess(hostOf(nodeId), time, chanceOf(Math.floor(chance() * 2 ** 32)))
+    const process = new SimProcess(this.host, time, chanceOf(Math.floor(chance() * 2 ** 32)))
     const life: Life = { process, inside: undefined, running: undefined, isStarted: false, failure: undefined }
     this.life = life
     const quorumStore = this.disk.use(process)
@@ -87,7 +91,7 @@ export class SimNode {
       ...overrides,
       nodeId,
       dataDir: '/data',
-      listen: { host: hostOf(nodeId), port: PORT },
+      listen: { host: this.host, port: PORT },
       insecure: true,
       limits: { diskMinFreeBytes: 0, tailCacheBytes: 64 * 1024 },
     })
@@ -157,7 +161,8 @@ export class SimNode {
   }
 
   #network(life: Life): NodeNetwork {
-    const { network, nodeId } = this.#parts
+    const { network } = this.#parts
+    const address = `${this.host}:${PORT}`
     return {
       dial: simDial(network, life.process),
       listen: async (node, { limits }) => {
@@ -167,13 +172,13 @@ export class SimNode {
         )
         addNodeServices(server, node.controllerNode)
         addServices(server, node.broker)
-        network.listen(addressOf(nodeId), server)
+        network.listen(address, server)
         return {
           port: PORT,
           stats: { connectionCount: 0, refusedCount: 0, unknownCount: 0 },
-          stop: () => network.stopListening(addressOf(nodeId), server),
+          stop: () => network.stopListening(address, server),
           drain: (graceMs) => server.drain(graceMs),
-          destroy: () => network.stopListening(addressOf(nodeId), server),
+          destroy: () => network.stopListening(address, server),
         }
       },
     }

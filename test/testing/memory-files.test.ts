@@ -73,6 +73,16 @@ describe('memory files', () => {
     expect(await contentOf(next.crash(), '/d/a')).toBe('abc')
   })
 
+  it('are copied as they are, and go on by themselves', async () => {
+    const files = await withFile('/d/a', 'abc')
+    const handle = await files.open('/d/a', 'readWrite')
+    await handle.write([Buffer.from('def')], 3)
+    const copy = files.copy()
+    await handle.write([Buffer.from('ghi')], 6)
+    expect(await contentOf(copy.crash(), '/d/a')).toBe('abcdef')
+    expect(await contentOf(files, '/d/a')).toBe('abcdefghi')
+  })
+
   it('may keep some sectors of an unsynced write and not others', async () => {
     const files = await withFile('/d/a', '')
     const handle = await files.open('/d/a', 'readWrite')
