@@ -140,6 +140,7 @@ class Node implements RunningNode {
     this.#unsubscribe = cluster.view.subscribe((_image, delta) => broker.partitions.apply(delta))
     await broker.partitions.openAll(cluster.view.image)
     await this.#reportStrays(dataDir, cluster)
+    if (!dataDir.wasCleanShutdown) this.#reportUnclean(broker)
     this.#retention = new RetentionLoop(broker.partitions, broker.counters, this.#runtime, this.#config.retentionCheckMs)
     this.#compaction = new CompactionLoop(broker.partitions, broker.counters.compaction, this.#runtime, this.#config)
     broker.serve()
@@ -251,6 +252,14 @@ class Node implements RunningNode {
     for (const { topic, partition, topicId } of await dataDir.presentLogs()) {
       if (topics.get(topic)?.topicId !== topicId) this.#runtime.log.warn('partition.stray', { topic, partition, topicId })
     }
+  }
+
+  /** Who stopped without closing its logs may have lost what was only in the page cache. Nobody shall have to guess that. */
+  #reportUnclean({ partitions }: Broker): void {
+    const unsure = partitions.all().filter(({ config }) => config.durability !== 'fsync')
+    if (unsure.length === 0) return
+    const [first] = unsure
+    this.#runtime.log.warn('partitions.unsure', { partitionCount: unsure.length, example: first?.name })
   }
 
   async #stop(): Promise<void> {

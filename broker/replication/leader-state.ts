@@ -160,7 +160,9 @@ export class LeaderState {
     if (this.#proposal !== undefined || nowMs < this.#askAgainAtMs) return undefined
     const hasAll = (nodeId: number): boolean => nodeId === this.#nodeId || this.#durableOffset(nodeId, countsFlushed) >= leaderEndOffset
     const kept = this.#isr.filter((nodeId) => hasAll(nodeId) || !this.#isLagging(nodeId, nowMs))
-    const added = this.#replicas.filter((nodeId) => !this.#isr.includes(nodeId) && this.#hasCaughtUp(nodeId, highWatermark, countsFlushed))
+    const added = this.#replicas.filter(
+      (nodeId) => !this.#isr.includes(nodeId) && !this.#isLagging(nodeId, nowMs) && this.#hasCaughtUp(nodeId, highWatermark, countsFlushed),
+    )
     if (kept.length === this.#isr.length && added.length === 0) return undefined
     const isr = [...kept, ...added].map((nodeId) => ({
       nodeId,
@@ -198,7 +200,10 @@ export class LeaderState {
     return nowMs - (this.#progress.get(nodeId)?.caughtUpAtMs ?? this.#startedAtMs) > this.#rules.replicaLagMaxMs
   }
 
-  /** It has, in this epoch, all that may be committed: by now, and by leaders before. */
+  /**
+   * It has, in this epoch, all that may be committed: by now, and by leaders before. That does not say that it keeps up: where the high
+   * watermark stands still one that has fallen silent has all of it.
+   */
   #hasCaughtUp(nodeId: number, highWatermark: number, countsFlushed: boolean): boolean {
     const progress = this.#progress.get(nodeId)
     if (progress === undefined || !this.#rules.isEligible(nodeId, progress.nodeEpoch)) return false

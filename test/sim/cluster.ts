@@ -17,6 +17,8 @@ import { VirtualTime } from './virtual-time.ts'
 export interface ClusterOptions {
   readonly seed: number
   readonly nodeCount?: number
+  /** The first so many have the role `controller`. Default: all. */
+  readonly controllerCount?: number
   readonly config?: Partial<Omit<NodeConfig, 'limits'>>
   /** Gets every line of the trace. */
   readonly print?: (line: string) => void
@@ -57,16 +59,18 @@ export class SimCluster {
   isSupervised: (node: SimNode) => boolean = () => true
   readonly #chance: Chance
   readonly #config: Partial<Omit<NodeConfig, 'limits'>>
+  readonly #controllerCount: number
   #clientCount = 0
 
-  constructor({ seed, nodeCount = 3, config, print }: ClusterOptions) {
+  constructor({ seed, nodeCount = 3, controllerCount = nodeCount, config, print }: ClusterOptions) {
     this.seed = seed
+    this.#controllerCount = controllerCount
     this.#chance = streamOf(seed, 'processes')
     this.network = new SimNetwork(this.time, streamOf(seed, 'network'))
     this.trace = new Trace(this.time, print)
     this.network.onFrame = (from, to, bytes) => this.trace.mix(`${from}>${to} ${bytes}`)
     const ids = Array.from({ length: nodeCount }, (_, at) => at + 1)
-    const voters = ids.map((nodeId) => ({ nodeId, host: `n${nodeId}`, port: 9092 }))
+    const voters = ids.slice(0, controllerCount).map((nodeId) => ({ nodeId, host: `n${nodeId}`, port: 9092 }))
     this.#config = { ...SIM_CONFIG, voters, ...config }
     this.nodes = ids.map((nodeId) => this.makeNode(nodeId))
     this.oracles = new Oracles(this)
@@ -80,7 +84,7 @@ export class SimCluster {
       time: this.time,
       network: this.network,
       chance: this.#chance,
-      config: this.#config,
+      config: { ...this.#config, roles: nodeId > this.#controllerCount ? ['broker'] : ['broker', 'controller'] },
       ended: (ended, failure) => this.#supervise(ended, failure),
       log: (id, level, event, fields) => {
         this.onEvent(id, event, fields)

@@ -58,9 +58,9 @@ export class SimDisk {
     this.#settleSaves(() => true)
   }
 
-  powerLost(): void {
+  /** `isAllLost`: nothing that was not synced is there; default: as chance decides. */
+  powerLost(isAllLost: boolean = this.#chance() < 0.3): void {
     this.#process = undefined
-    const isAllLost = this.#chance() < 0.3
     this.files = this.files.crash(() => !isAllLost && this.#chance() < 0.5)
     this.#settleSaves(() => this.#chance() < 0.5)
   }

@@ -118,6 +118,14 @@ export class SimNetwork {
     }
   }
 
+  /** Nothing is held up any more. */
+  releaseAll(): void {
+    for (const hold of this.#holds) {
+      this.#holds.delete(hold)
+      for (const go of hold.held.splice(0)) go()
+    }
+  }
+
   /** A message wants to leave: `go` is called now, or when it is released. */
   pass(message: CallMessage, go: () => void): void {
     for (const { picks, held } of this.#holds) {

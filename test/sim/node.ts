@@ -132,10 +132,10 @@ export class SimNode {
   }
 
   /** The machine loses its power: what it had not synced is there or not. */
-  losePower(): void {
+  losePower(isAllLost?: boolean): void {
     if (this.life !== undefined) this.life.process.kill()
     this.life = undefined
-    this.disk.powerLost()
+    this.disk.powerLost(isAllLost)
   }
 
   /** The disk is replaced by an empty one. */

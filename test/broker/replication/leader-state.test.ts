@@ -170,6 +170,20 @@ describe('the replicas in sync', () => {
     expect(rig.wantedIsr()).toEqual([1, 2])
   })
 
+  it('K20 are not joined again by one that left because nothing comes from it, though the high watermark waits where it was', () => {
+    const rig = new Rig(metadataOf())
+    rig.end = 10
+    rig.fetch(2, 10)
+    rig.fetch(3, 10)
+    rig.end = 20
+    rig.nowMs = LAG_MAX_MS + 1
+    expect(rig.wantedIsr(10)).toEqual([1])
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1], partitionEpoch: 10 })
+    expect(rig.wantedIsr(10)).toBeUndefined()
+    rig.fetch(3, 20)
+    expect(rig.wantedIsr(10)).toEqual([1, 3])
+  })
+
   it('keep one that has everything, however long nothing comes', () => {
     const rig = new Rig(metadataOf({ replicas: [1, 2], isr: [1, 2] }))
     rig.end = 10

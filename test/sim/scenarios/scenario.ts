@@ -6,6 +6,7 @@ import type { ProducerOptions } from '../../../client/types.ts'
 import type { PartitionMetadata } from '../../../controller/metadata/image.ts'
 import { SimCluster } from '../cluster.ts'
 import { History } from '../history.ts'
+import type { CallMessage, Hold } from '../network.ts'
 import type { SimNode } from '../node.ts'
 import { checkPeace } from '../peace.ts'
 import { streamOf } from '../random.ts'
@@ -16,6 +17,7 @@ export const TOPIC = 'orders'
 export interface ScenarioOptions {
   readonly seed?: number
   readonly nodeCount?: number
+  readonly controllerCount?: number
   readonly config?: Partial<Omit<NodeConfig, 'limits'>>
   /** Of the topic. Default: three replicas, two of them in sync at the least. */
   readonly replicas?: number
@@ -58,6 +60,7 @@ export class Scenario {
     this.cluster = new SimCluster({
       seed: options.seed ?? 1,
       nodeCount: options.nodeCount ?? 3,
+      ...(options.controllerCount !== undefined && { controllerCount: options.controllerCount }),
       ...(options.config !== undefined && { config: options.config }),
     })
     this.cluster.onEvent = (nodeId, event, fields) => this.said.push({ nodeId, event, fields })
@@ -75,6 +78,7 @@ export class Scenario {
   async end(): Promise<void> {
     if (this.skipsPeace) return
     this.cluster.network.heal()
+    this.cluster.network.releaseAll()
     for (const producer of this.#producers.values()) producer.stop()
     for (const node of this.cluster.nodes) {
       node.life?.process.resume()
@@ -172,6 +176,35 @@ export class Scenario {
     await this.cluster.run(this.admin.cluster.reassign(TOPIC, 0, replicas))
     await this.cluster.run(this.admin.cluster.electLeaders([{ topic: TOPIC }]))
     await this.until(`node ${nodeId} leads`, () => this.cluster.partitionOf(this.node(nodeId), TOPIC)?.isLeader === true)
+  }
+
+  /** Nothing gets from one of these nodes to another of them, until the network is healed. */
+  cutApart(...nodeIds: number[]): void {
+    for (const id of nodeIds)
+      this.cut(
+        id,
+        nodeIds.filter((other) => other !== id),
+      )
+  }
+
+  /** Nothing gets from one node to these others, or back. */
+  cut(nodeId: number, others: readonly number[]): void {
+    this.cluster.split(
+      [`n${nodeId}`],
+      others.map((other) => `n${other}`),
+    )
+  }
+
+  /** The metadata does not get to a controller any more: it knows what it knew. */
+  holdMetadata(nodeId: number): Hold {
+    return this.cluster.network.hold(({ to, path }) => to === `n${nodeId}` && path === '/tidemark.v1.Quorum/Send')
+  }
+
+  /** Everything that one node sends of a kind of call, questions or answers. */
+  holdCalls(nodeId: number, call: string, kind: 'asked by' | 'answered to'): Hold {
+    const isIt = ({ from, to, isAnswer }: CallMessage): boolean =>
+      kind === 'asked by' ? from === `n${nodeId}` && !isAnswer : to === `n${nodeId}` && isAnswer
+    return this.cluster.network.hold((message) => message.path === `/tidemark.v1.${call}` && isIt(message))
   }
 
   /** The nodes, the active controller last. */

@@ -2,15 +2,6 @@
 import { describe, expect, it } from 'vitest'
 import { play, type Scenario, TOPIC } from './scenario.ts'
 
-/** From here on nothing that one of these nodes has reaches another of them. */
-function cutApart({ cluster }: Scenario, ...nodeIds: number[]): void {
-  for (const id of nodeIds)
-    cluster.split(
-      [`n${id}`],
-      nodeIds.filter((other) => other !== id).map((other) => `n${other}`),
-    )
-}
-
 describe('a follower that restarts', () => {
   it('K01 before it hears that what it acknowledged is committed keeps it, also as the next leader', () =>
     play({ replicas: 2, configs: { 'min.insync.replicas': '2' } }, async (s) => {
@@ -41,7 +32,7 @@ describe('a leader that comes back', () => {
       await s.place(first, second)
       const [old, backup] = [s.node(first), s.node(second)]
       await s.send(3)
-      cutApart(s, first, second)
+      s.cutApart(first, second)
       await s.leave('lost')
       const lost = await bytesAt(s, first, 3)
       old.losePower()
@@ -54,9 +45,9 @@ describe('a leader that comes back', () => {
       expect((await bytesAt(s, second, 3)).equals(lost)).toBe(false)
       old.start()
       await s.untilInSync(first, second)
-      expect(s.said.filter(({ event }) => event === 'replica.truncated').map(({ nodeId, fields }) => [nodeId, fields.from, fields.to])).toEqual([
-        [first, 4, 3],
-      ])
+      expect(
+        s.said.filter(({ event }) => event === 'replica.truncated').map(({ nodeId, fields }) => [nodeId, fields.from, fields.to]),
+      ).toEqual([[first, 4, 3]])
       expect(await bytesAt(s, first, 3)).toEqual(await bytesAt(s, second, 3))
     }))
 
@@ -66,7 +57,7 @@ describe('a leader that comes back', () => {
       await s.place(a, b, c)
       await s.send(3)
       // In sync are all, and nobody gets what the others have: each leads in turn and has something of its own.
-      cutApart(s, a, b, c)
+      s.cutApart(a, b, c)
       const epoch = s.state.leaderEpoch
       for (const [turn, leader] of [a, b, a, b].entries()) {
         if (turn > 0) await s.lead(leader)
@@ -81,12 +72,105 @@ describe('a leader that comes back', () => {
       ])
       s.cluster.network.heal()
       await s.until('their logs are the same', () => epochsOf(a).join() === epochsOf(b).join())
-      const cuts = s.said.filter(({ nodeId, event }) => nodeId === a && event === 'replica.truncated').map(({ fields }) => [fields.from, fields.to])
+      const cuts = s.said
+        .filter(({ nodeId, event }) => nodeId === a && event === 'replica.truncated')
+        .map(({ fields }) => [fields.from, fields.to])
       expect(cuts).toEqual([
         [5, 4],
         [4, 3],
       ])
       await s.send(2)
+    }))
+})
+
+describe('elections', () => {
+  it('K22 of leaders that write nothing, again and again, leave the logs and their epochs as they are', () =>
+    play({}, async (s) => {
+      const [a, b, c] = s.state.replicas as [number, number, number]
+      await s.send(3)
+      for (const leader of [b, c, a, b, a, c, b, a]) await s.lead(leader)
+      for (const id of [b, c]) {
+        s.node(id).kill()
+        await s.until('it is fenced', () => !s.state.isr.includes(id))
+        s.node(id).start()
+        await s.untilInSync(a, b, c)
+        await s.lead(id)
+      }
+      await s.lead(a)
+      const epochs = s.cluster.nodes.map((node) => s.replicaOn(node).log.leaderEpochs.entries)
+      expect(epochs).toEqual([epochs[0], epochs[0], epochs[0]])
+      await s.send(3)
+      await s.until('all have them', () => s.cluster.nodes.every((node) => s.replicaOn(node).log.logEndOffset === 6))
+      expect(s.countOf('replica.truncated')).toBe(0)
+      expect(s.state.leaderEpoch).toBeGreaterThan(10)
+    }))
+})
+
+describe('records that were acknowledged', () => {
+  it('K12 K15 from memory (durability `replicated`) are there when the last one in sync loses them with its power: an eligible one leads', () =>
+    play(
+      { nodeCount: 5, configs: { durability: 'replicated' }, config: { sessionTimeoutMs: 500, heartbeatIntervalMs: 100 } },
+      async (s) => {
+        const [first, second, third] = s.nodesByController as [number, number, number]
+        await s.place(first, second, third)
+        await s.send(5)
+        expect(s.replicaOn(s.node(first)).log.flushedOffset).toBe(0)
+        const ids = s.cluster.nodes.map(({ nodeId }) => nodeId)
+        for (const id of [second, third])
+          s.cut(
+            id,
+            ids.filter((other) => other !== id),
+          )
+        await s.until('the leader is alone', () => s.state.isr.join() === `${first}`)
+        expect(new Set(s.state.elr)).toEqual(new Set([second, third]))
+        expect(s.replicaOn(s.node(first)).log.flushedOffset).toBe(0)
+        s.node(first).losePower(true)
+        s.node(first).start()
+        await s.until('it is back, and not counted on', () => s.node(first).isUp && s.state.isr.length === 0)
+        expect(s.replicaOn(s.node(first)).log.logEndOffset).toBe(0)
+        expect(s.state.elr).not.toContain(first)
+        // Alive, and a replica; but it may lack records, so nobody leads.
+        await s.advance(2000)
+        expect(s.state.leader).toBe(-1)
+        s.cluster.network.heal()
+        await s.until('another leads', () => s.state.leader > 0)
+        expect([second, third]).toContain(s.state.leader)
+        expect(s.replicaOn(s.leader).log.logEndOffset).toBe(5)
+        await s.untilInSync(first, second, third)
+      },
+    ))
+
+  it('K13 on disk (durability `fsync`) are there after all nodes lost their power at once', () =>
+    play({}, async (s) => {
+      for (const [round, name] of ['p1', 'p2'].entries()) {
+        s.producer(name).start([TOPIC], 5)
+        await s.advance(300)
+        for (const node of s.cluster.nodes) node.losePower(round === 0)
+        for (const node of s.cluster.nodes) node.start()
+        await s.until('somebody leads', () => s.cluster.nodes.some((node) => s.cluster.partitionOf(node, TOPIC)?.isLeader === true))
+        await s.advance(200)
+      }
+      expect(s.history.acknowledgedCount).toBeGreaterThan(20)
+    }))
+
+  it('K13 in memory (durability `replicated`) are lost only of the last second when all nodes lose their power, and that is said', () =>
+    play({ configs: { durability: 'replicated' } }, async (s) => {
+      s.skipsPeace = true
+      const acknowledgedAtMs: number[] = []
+      for (let at = 0; at < 60; at++) {
+        await s.send(1)
+        acknowledgedAtMs.push(s.cluster.time.nowMs)
+        await s.advance(50)
+      }
+      const cutAtMs = s.cluster.time.nowMs
+      for (const node of s.cluster.nodes) node.losePower(true)
+      for (const node of s.cluster.nodes) node.start()
+      await s.until('somebody leads', () => s.cluster.nodes.some((node) => s.cluster.partitionOf(node, TOPIC)?.isLeader === true))
+      const left = s.replicaOn(s.leader).log.logEndOffset
+      expect(left).toBeLessThan(60)
+      // A sync begins a second after a write at the latest, and takes its time.
+      for (const atMs of acknowledgedAtMs.slice(left)) expect(cutAtMs - atMs).toBeLessThan(1100)
+      for (const { nodeId } of s.cluster.nodes) expect(s.countOf('partitions.unsure', nodeId)).toBe(1)
     }))
 })
 
