@@ -58,6 +58,13 @@ export const CLUSTER_ERRORS = {
     text: 'the leader is new and does not know its high watermark yet',
     help: 'Wait a moment; the client retries by itself.',
   },
+  LOG_TRUNCATED: {
+    number: 1002,
+    grpc: GRPC.DATA_LOSS,
+    retriable: false,
+    text: 'records that were read are no longer in the log: it was cut, and has others in their place or none',
+    help: 'An operator has made a replica lead that lacked records. Decide where to go on, and `seek` there.',
+  },
   FENCED_NODE_EPOCH: {
     number: 77,
     grpc: GRPC.FAILED_PRECONDITION,

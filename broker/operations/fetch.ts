@@ -22,6 +22,8 @@ export interface FetchPartition {
   readonly partition: number
   /** Undefined: not checked. */
   readonly leaderEpoch: number | undefined
+  /** Of the batch read last, which ended just before `offset`. Undefined: not checked. */
+  readonly lastEpoch: number | undefined
   readonly offset: number
   /** 0: no limit of its own. */
   readonly maxBytes: number
@@ -144,6 +146,7 @@ class FetchOperation implements PendingFetch {
       partition.checkLeadership(entry.leaderEpoch)
       partition.checkWatermarkKnown()
       checkOffset(partition, entry.offset)
+      checkContinues(partition, entry)
       if (entry.offset >= partition.highWatermark || (budgetBytes <= 0 && !isFirst)) return resultOf(partition, [])
       const batches = partition.log.readCached(entry.offset, budgetBytes, partition.highWatermark)
       return batches === undefined ? undefined : resultOf(partition, withinBudget(batches, budgetBytes, isFirst))
@@ -208,6 +211,17 @@ function checkOffset(partition: Partition, offset: number): void {
   throw new TidemarkError(
     'OFFSET_OUT_OF_RANGE',
     `offset ${offset} of ${partition.topic}-${partition.partition} is outside ${logStartOffset} to ${logEndOffset}`,
+  )
+}
+
+/** What was read before the offset must still lie there: a log that lost its end and grew again has something else in that place. */
+function checkContinues({ log, name }: Partition, { offset, lastEpoch }: FetchPartition): void {
+  if (lastEpoch === undefined || offset <= log.logStartOffset) return
+  const { endOffset } = log.epochEnd(lastEpoch)
+  if (endOffset >= offset && lastEpoch <= log.leaderEpochs.latest) return
+  throw new TidemarkError(
+    'LOG_TRUNCATED',
+    `what was read of ${name} up to offset ${offset} in leader epoch ${lastEpoch} is not in it any more: they part at ${Math.min(endOffset, offset)}`,
   )
 }
 

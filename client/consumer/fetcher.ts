@@ -6,7 +6,7 @@
  * an idle partition never holds up a busy one. A partition is asked again as soon as its answer
  * is in and the budget allows, while the application still works on that answer.
  */
-import { readBaseOffset, readLastOffset } from '../../protocol/batch-header.ts'
+import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../../protocol/batch-header.ts'
 import { splitBatches } from '../../protocol/batch-reader.ts'
 import { fromErrorDetail } from '../../protocol/error-wire.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
@@ -180,6 +180,7 @@ export class Fetcher {
     partition.bufferedBytes += buffer.length
     this.#bufferedBytes += buffer.length
     partition.fetchOffset = lastOffset + 1
+    partition.lastEpoch = readLeaderEpoch(buffer)
   }
 
   #failed(asked: Asked, error: TidemarkError): void {

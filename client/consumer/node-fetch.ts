@@ -75,6 +75,7 @@ export class NodeFetch {
           topicId: partition.topicId ?? Buffer.alloc(0),
           partition: partition.partition,
           leaderEpochPlusOne: (info?.partitions[partition.partition]?.leaderEpoch ?? -1) + 1,
+          lastEpochPlusOne: partition.lastEpoch + 1,
           offset: partition.fetchOffset,
           maxBytes: Math.max(1, Math.floor(this.#settings.fetchBytes / asked.length)),
         }

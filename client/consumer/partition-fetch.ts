@@ -20,6 +20,8 @@ export class PartitionFetch {
   topicId: Buffer | undefined
   /** The next offset to ask for. */
   fetchOffset: number
+  /** The leader epoch of what was fetched last, which lies just before `fetchOffset`; -1: not known. */
+  lastEpoch = -1
   /** The next offset the application gets. */
   position: number
   /** Reading stops before this offset. */
@@ -74,6 +76,7 @@ export class PartitionFetch {
     this.buffered.length = 0
     this.bufferedBytes = 0
     this.fetchOffset = offset
+    this.lastEpoch = -1
     this.position = offset
     this.asked = undefined
     this.generation++

@@ -168,7 +168,9 @@ export const parkedConsumers: Case = {
             maxWaitMs: 300_000,
             minBytes: 1,
             maxBytes: 0,
-            partitions: [{ topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 }],
+            partitions: [
+              { topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, lastEpochPlusOne: 0, offset: 0, maxBytes: 0 },
+            ],
           })
         }
       }

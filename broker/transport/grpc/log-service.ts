@@ -2,9 +2,8 @@
  * The `Log` service: decodes, calls the operations, encodes. One handler stands behind the unary call and the
  * stream of each kind.
  *
- * A stream is read only while its share of requests in hand and of unsent answers
- * allows; beyond that its HTTP/2 window closes and the sender waits. A stream that ends
- * or breaks frees all it held.
+ * A stream is read only while its share of requests in hand and of unsent answers allows; beyond that its HTTP/2 window
+ * closes and the sender waits. A stream that ends or breaks frees all it held.
  */
 import type * as grpc from '@grpc/grpc-js'
 import { toErrorDetail } from '../../../protocol/error-wire.ts'
@@ -268,6 +267,7 @@ function fetchRequestOf(message: FetchRequestMessage): FetchRequest {
       topicId: topicIdOf(entry.topicId),
       partition: entry.partition,
       leaderEpoch: leaderEpochOf(entry.leaderEpochPlusOne),
+      lastEpoch: leaderEpochOf(entry.lastEpochPlusOne),
       offset: entry.offset,
       maxBytes: entry.maxBytes,
     })),

@@ -53,9 +53,9 @@ describe('a leader that was deposed', () => {
       await s.advance(10_000)
       // Nobody fetches from it any more, and it thinks that they have fallen behind.
       expect(old).toMatchObject({ isLeader: true, leaderEpoch, highWatermark: 3 })
-      expect(s.said.some(({ nodeId, event, fields }) => nodeId === a && event === 'isr.refused' && fields.code === 'FENCED_LEADER_EPOCH')).toBe(
-        true,
-      )
+      expect(
+        s.said.some(({ nodeId, event, fields }) => nodeId === a && event === 'isr.refused' && fields.code === 'FENCED_LEADER_EPOCH'),
+      ).toBe(true)
       expect(new Set(s.state.isr).has(a)).toBe(false)
       metadata.release()
       await s.until('it is in sync again', () => s.state.isr.length === 3)
@@ -95,7 +95,7 @@ describe('a node that is stopped in order under load', () => {
   it('K36 gives its leadership away first, and no send fails', () =>
     play({}, async (s) => {
       s.follow()
-      for (const name of ['p1', 'p2']) s.producer(name).start([TOPIC], 5)
+      for (const name of ['p1', 'p2']) s.producer(name).start([TOPIC], 15)
       await s.advance(300)
       const { leader } = s
       const stopping = leader.stop()
@@ -116,19 +116,18 @@ describe('a node that is stopped in order under load', () => {
     play({}, async (s) => {
       s.follow()
       let worstMs = 0
-      let isOver = false
+      const stop = new AbortController()
       const client = s.producer()
-      const again = async (): Promise<void> => {
-        while (!isOver) {
+      const sending = (async () => {
+        while (!stop.signal.aborted) {
           const sentAtMs = s.cluster.time.nowMs
           await client.send(TOPIC)
           worstMs = Math.max(worstMs, s.cluster.time.nowMs - sentAtMs)
           await new Promise<void>((resolve) => void s.cluster.time.after(20, resolve))
         }
-      }
-      const sending = again()
+      })()
       for (let round = 0; round < 2; round++) for (const node of s.cluster.nodes) await restart(s, node)
-      isOver = true
+      stop.abort()
       await s.cluster.run(sending)
       expect(s.history.sends.filter(({ outcome }) => outcome !== 'ok')).toEqual([])
       expect(s.history.sends.length).toBeGreaterThan(200)

@@ -52,8 +52,7 @@ export class Scenario {
   readonly admin: Admin
   readonly #options: ScenarioOptions
   readonly #producers = new Map<string, SimProducer>()
-  /** For scenarios at the end of which nothing is as it was. */
-  skipsPeace = false
+  #isPeaceAsked = true
 
   constructor(options: ScenarioOptions) {
     this.#options = options
@@ -76,7 +75,7 @@ export class Scenario {
 
   /** Nothing goes wrong from here on: all must become well, and nothing acknowledged be lost. */
   async end(): Promise<void> {
-    if (this.skipsPeace) return
+    if (!this.#isPeaceAsked) return
     this.cluster.network.heal()
     this.cluster.network.releaseAll()
     for (const producer of this.#producers.values()) producer.stop()
@@ -85,6 +84,12 @@ export class Scenario {
       if (node.life?.process.isAlive !== true) node.start()
     }
     await checkPeace(this.cluster, this.history, [TOPIC])
+  }
+
+  /** Acknowledged records are about to be lost, as they may be in this scenario: the end is not looked at. */
+  acceptLoss(): void {
+    this.#isPeaceAsked = false
+    this.cluster.oracles.acceptsLoss = true
   }
 
   get state(): PartitionMetadata {

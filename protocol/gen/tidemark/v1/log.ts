@@ -121,6 +121,11 @@ export interface FetchPartition {
   offset: number;
   /** Most bytes for this partition. 0: no limit of its own. */
   maxBytes: number;
+  /**
+   * The leader epoch of the batch read last, which ended just before offset, plus one. When the log has other records there by now:
+   * LOG_TRUNCATED. 0: unknown, not checked.
+   */
+  lastEpochPlusOne: number;
 }
 
 /** What one fetch request read. */
@@ -743,7 +748,15 @@ export const FetchRequest: MessageFns<FetchRequest> = {
 };
 
 function createBaseFetchPartition(): FetchPartition {
-  return { topic: "", topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, offset: 0, maxBytes: 0 };
+  return {
+    topic: "",
+    topicId: Buffer.alloc(0),
+    partition: 0,
+    leaderEpochPlusOne: 0,
+    offset: 0,
+    maxBytes: 0,
+    lastEpochPlusOne: 0,
+  };
 }
 
 export const FetchPartition: MessageFns<FetchPartition> = {
@@ -765,6 +778,9 @@ export const FetchPartition: MessageFns<FetchPartition> = {
     }
     if (message.maxBytes !== 0) {
       writer.uint32(48).uint32(message.maxBytes);
+    }
+    if (message.lastEpochPlusOne !== 0) {
+      writer.uint32(56).int32(message.lastEpochPlusOne);
     }
     return writer;
   },
@@ -830,6 +846,14 @@ export const FetchPartition: MessageFns<FetchPartition> = {
             message.maxBytes = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.lastEpochPlusOne = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -853,6 +877,7 @@ export const FetchPartition: MessageFns<FetchPartition> = {
     message.leaderEpochPlusOne = object.leaderEpochPlusOne ?? 0;
     message.offset = object.offset ?? 0;
     message.maxBytes = object.maxBytes ?? 0;
+    message.lastEpochPlusOne = object.lastEpochPlusOne ?? 0;
     return message;
   },
 };
