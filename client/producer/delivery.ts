@@ -8,7 +8,8 @@
  *   behind it before it (see `PartitionQueue`);
  * - refused for good and certainly not written: its records fail (`failed`), the batches behind take its sequences;
  * - given up while it may have been written: its records fail (`indeterminate`), and the partition goes on under a
- *   new producer id. Its sequences are never used for anything else.
+ *   new producer id. Its sequences are never used for anything else;
+ * - refused because the node has lost track of the producer: its records fail, and so it goes on.
  */
 import { type ErrorCode, TidemarkError } from '../../protocol/errors.ts'
 import type { Timer } from '../../runtime/runtime.ts'
@@ -24,6 +25,9 @@ import { provesNothingWritten } from './written.ts'
 
 /** Answers to what was written and may yet be acknowledged. */
 const STILL_WRITING: ReadonlySet<ErrorCode> = new Set(['REQUEST_TIMED_OUT', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND'])
+
+/** The node does not know what was acknowledged, or knows more: to go on under another id in silence would hide a loss, or double records. */
+const LOST_TRACK: ReadonlySet<ErrorCode> = new Set(['OUT_OF_ORDER_SEQUENCE', 'INVALID_PRODUCER_EPOCH'])
 
 export class Delivery {
   readonly #client: ClusterClient
@@ -217,13 +221,9 @@ export class Delivery {
       queue.putBack(batch)
       queue.retryAfterMs = Math.max(queue.retryAfterMs, error.retryAfterMs ?? 0)
       if (error.code !== 'BUSY' && error.code !== 'DISK_FULL') this.#client.learnLeader(queue.topic, queue.partition, error)
-    } else if (error.code === 'OUT_OF_ORDER_SEQUENCE' || error.code === 'INVALID_PRODUCER_EPOCH') {
-      // The node lost what it knew of us, with records it had not made durable: this batch is not there. Go on under another id.
-      queue.putBack(batch)
-      queue.renewal ??= 'forgotten'
     } else {
       queue.finish(batch)
-      if (batch.mayBeWritten) queue.renewal = 'unsure'
+      if (batch.mayBeWritten || LOST_TRACK.has(error.code)) queue.needsRenewal = true
       else queue.gaps.push(batch)
       this.#givingUp.batch(queue, batch, error)
     }
@@ -247,8 +247,10 @@ export class Delivery {
   #recover(queue: PartitionQueue): void {
     queue.isRecovering = false
     for (const gap of queue.gaps.splice(0)) queue.closeGap(gap)
-    if (queue.renewal === 'unsure') this.#givingUp.where(queue, (batch) => batch.mayBeWritten)
-    if (queue.renewal !== undefined) this.#renewIdentity(queue)
+    if (queue.needsRenewal) {
+      this.#givingUp.where(queue, (batch) => batch.mayBeWritten)
+      this.#renewIdentity(queue)
+    }
     this.#expire(queue)
     const { random, timers } = this.#client.runtime
     const waitMs = backoffMs(++queue.failureCount, random, queue.retryAfterMs)
@@ -262,7 +264,7 @@ export class Delivery {
 
   /** Starts again under a new id; the sequences of the old one are not used for anything else. Nothing may be in flight. */
   #renewIdentity(queue: PartitionQueue): void {
-    queue.renewal = undefined
+    queue.needsRenewal = false
     this.#ids.renew()
     queue.identity = undefined
   }
@@ -287,7 +289,7 @@ export class Delivery {
   /** Gives up everything of a queue that is not in flight. */
   #giveUpAll(queue: PartitionQueue, error: TidemarkError): void {
     if (this.#givingUp.all(queue, error)) {
-      queue.renewal = 'unsure'
+      queue.needsRenewal = true
       queue.isRecovering = true
       if (queue.inFlight.length === 0) this.#recover(queue)
     }

@@ -106,11 +106,8 @@ export class PartitionQueue {
   retryAfterMs = 0
   /** Batches that were certainly not written, whose sequences the ones behind them take. */
   readonly gaps: OutBatch[] = []
-  /**
-   * Why the partition must go on under another id. `forgotten`: the node no longer knows the present one, what waits is not
-   * written. `unsure`: a batch was given up that may be written, and so may others.
-   */
-  renewal: 'forgotten' | 'unsure' | undefined
+  /** The partition must go on under another id: a batch was given up that may be written, as others may be, or the node has lost track. */
+  needsRenewal = false
   readonly #inFlightMax: number
   #nextOrder = 0
 

@@ -83,13 +83,31 @@ describe('a batch that is refused', () => {
     expect(broker.calls.slice(asked)).toEqual([])
   })
 
-  it('because the node lost what it knew of the producer goes out under another id', async () => {
+  it.each(['OUT_OF_ORDER_SEQUENCE', 'INVALID_PRODUCER_EPOCH'] as const)(
+    'K38 with %s, because the node lost what it had acknowledged, is told, and not tried again under another id as if nothing had been lost',
+    async (code) => {
+      const producer = tm.producer()
+      await producer.send('t', records(numbers(3)))
+      refuseOnce(3, new TidemarkError(code))
+      expect(await failureOf(producer.send('t', { value: 'x' }))).toMatchObject({ code, outcome: 'failed' })
+      expect(await broker.values('t')).toEqual(numbers(3))
+      await producer.send('t', { value: '3' })
+      expect(await broker.values('t')).toEqual(numbers(4))
+      expect(new Set(broker.produced.map(({ producerId }) => producerId)).size).toBe(2)
+    },
+  )
+
+  it('K38 with OUT_OF_ORDER_SEQUENCE after an answer was lost is indeterminate: it may be there', async () => {
     const producer = tm.producer()
     await producer.send('t', records(numbers(3)))
-    refuseOnce(3, new TidemarkError('OUT_OF_ORDER_SEQUENCE'))
-    await producer.send('t', { value: '3' })
+    broker.produceFault = () => {
+      broker.produceFault = undefined
+      return { lie: new TidemarkError('NOT_LEADER') }
+    }
+    let attempt = 0
+    broker.refuse = () => (++attempt > 1 ? new TidemarkError('OUT_OF_ORDER_SEQUENCE') : undefined)
+    expect(await failureOf(producer.send('t', { value: '3' }))).toMatchObject({ code: 'OUT_OF_ORDER_SEQUENCE', outcome: 'indeterminate' })
     expect(await broker.values('t')).toEqual(numbers(4))
-    expect(new Set(broker.produced.map(({ producerId }) => producerId)).size).toBe(2)
   })
 
   it('without saying whether it was written is indeterminate, and its sequences are never used again', async () => {

@@ -147,6 +147,11 @@ export class Scenario {
     producer.kill()
   }
 
+  /** Values that others than the scenario's producers have sent, so that they are no surprise in the end. */
+  writtenElsewhere(values: readonly string[]): void {
+    for (const value of values) this.history.sending('elsewhere', TOPIC, value, value).outcome = 'indeterminate'
+  }
+
   /** A reader from the beginning on, to the end of the scenario. */
   follow(name = 'r1'): void {
     new SimReader(this.cluster, this.history, name).follow([TOPIC])

@@ -1,0 +1,99 @@
+/** What producers and consumers get while leaders die and topics come and go. */
+import { describe, expect, it } from 'vitest'
+import { TidemarkError } from '../../../protocol/errors.ts'
+import { splitBatches } from '../../../protocol/batch-reader.ts'
+import { play, TOPIC } from './scenario.ts'
+
+describe('a producer whose leader dies', () => {
+  it('K38 with all it has under way committed and nothing acknowledged sends it again, and it is there once and in order', () =>
+    play({ nodeCount: 4 }, async (s) => {
+      const [a, b, c] = s.nodesByController as [number, number, number]
+      await s.place(a, b, c)
+      // Batches of one record each, as many under way as there may be.
+      const options = { batchBytes: 80, maxInFlight: 5 }
+      const producer = s.producer('p1', options)
+      await s.cluster.run(producer.send(TOPIC, 'k'))
+      const answers = s.cluster.network.hold(({ from, path, isAnswer }) => from === `n${a}` && isAnswer && path.includes('Log/Produce'))
+      const sends = Promise.all(Array.from({ length: 8 }, () => producer.send(TOPIC, 'k')))
+      await s.until('five of them are committed', () => s.replicaOn(s.node(a)).highWatermark === 6)
+      await s.advance(100)
+      expect(answers.count).toBe(5)
+      expect(s.history.acknowledgedCount).toBe(1)
+      s.node(a).kill()
+      for (const { outcome } of await s.cluster.run(sends)) expect(outcome).toBe('ok')
+      const { log } = s.replicaOn(s.leader)
+      expect(log.logEndOffset).toBe(9)
+      const batches = (await s.cluster.run(log.read(0, 1 << 20, 9))).flatMap(splitBatches)
+      expect(batches).toHaveLength(9)
+      expect(s.history.sends.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
+    }))
+
+  it('K38 with nothing of it committed sends it to the next one, and it is there once and in order', () =>
+    play({ nodeCount: 4 }, async (s) => {
+      const [a, b, c] = s.nodesByController as [number, number, number]
+      await s.place(a, b, c)
+      const producer = s.producer('p1', { batchBytes: 80, maxInFlight: 5 })
+      await s.cluster.run(producer.send(TOPIC, 'k'))
+      s.cut(a, [b, c])
+      const sends = Promise.all(Array.from({ length: 8 }, () => producer.send(TOPIC, 'k')))
+      await s.until('the leader has five of them', () => s.replicaOn(s.node(a)).log.flushedOffset === 6)
+      s.node(a).losePower()
+      s.cluster.network.heal()
+      for (const { outcome } of await s.cluster.run(sends)) expect(outcome).toBe('ok')
+      expect(s.history.sends.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
+      expect(s.replicaOn(s.leader).log.logEndOffset).toBe(9)
+    }))
+})
+
+describe('a topic that is deleted and created again under its name', () => {
+  it('K29 has nothing of the old one: what was written and read of it goes nowhere else', () =>
+    play({}, async (s) => {
+      const writer = s.cluster.openClient('w1').tm.producer({ deliveryTimeout: '20s' })
+      const outcomes: { readonly value: string; readonly topicId: string; readonly offset: number }[] = []
+      const failed: string[] = []
+      let count = 0
+      const send = (): void => {
+        const value = `v${count++}`
+        writer.send(TOPIC, { key: 'k', value }).then(
+          ({ offset }) => outcomes.push({ value, topicId: s.cluster.image.topics.get(TOPIC)?.topicId ?? '', offset: Number(offset) }),
+          (error: unknown) => failed.push(`${value} ${TidemarkError.from(error).code}`),
+        )
+      }
+      const stop = s.cluster.time.every(10, send)
+      const read: string[] = []
+      let readFailure: TidemarkError | undefined
+      const reading = s.cluster
+        .openClient('old')
+        .tm.consumer(TOPIC, { start: 'earliest' })
+        .run(({ value }) => void read.push(String(value)))
+      reading.catch((error: unknown) => (readFailure = TidemarkError.from(error)))
+      await s.advance(500)
+      const oldId = s.cluster.image.topics.get(TOPIC)?.topicId
+      await s.cluster.run(s.admin.deleteTopic(TOPIC))
+      await s.cluster.run(s.admin.createTopic(TOPIC, { partitions: 1, replicas: 3 }))
+      await s.until('it is led', () => s.cluster.partitionOf(s.leader, TOPIC)?.isLeader === true)
+      const newId = s.cluster.image.topics.get(TOPIC)?.topicId
+      expect(newId).not.toBe(oldId)
+      await s.until('the reader of the old one has ended', () => readFailure !== undefined)
+      expect(readFailure?.code).toMatch(/^UNKNOWN_TOPIC(_ID)?$/)
+      await s.advance(1000)
+      stop.cancel()
+      await s.until('all sends have ended', () => outcomes.length + failed.length === count)
+      // What is in the new topic begins at 0, and is what was acknowledged after it was made.
+      const now: string[] = []
+      await s.cluster.run(
+        s.cluster
+          .openClient('new')
+          .tm.consumer(TOPIC, { start: 'earliest', end: 'now' })
+          .run(({ value, offset }) => void (now[Number(offset)] = String(value))),
+      )
+      const acknowledged = outcomes.filter(({ topicId }) => topicId === newId)
+      expect(acknowledged.length).toBeGreaterThan(50)
+      for (const { value, offset } of acknowledged) expect(now[offset]).toBe(value)
+      expect(new Set(now).size).toBe(now.length)
+      expect(now.filter((value) => read.includes(value))).toEqual([])
+      // Followers of the old topic had data of the new one's numbers: they are the same all the same.
+      for (const node of s.cluster.nodes) expect(s.replicaOn(node).topicId).toBe(newId)
+      s.writtenElsewhere(now)
+    }))
+})
