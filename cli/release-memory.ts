@@ -1,6 +1,6 @@
 /**
  * Starting takes memory that running does not: what V8 has made room for it keeps, and a node that does little never makes it look
- * again. Once nothing is going on, one collection gives it back, a sixth of what the process holds.
+ * again. Once nothing is going on, one collection gives it back, an eighth of what the process holds.
  */
 import { createRequire } from 'node:module'
 

@@ -1,6 +1,6 @@
 /**
  * Writes `dist/`, what the npm package carries: type declarations of every room, and their JavaScript in a few large files.
- * Node spends more time on finding and reading three hundred small ones than a node takes for all the rest of its start.
+ * Finding and reading them one by one is a third of what a start takes.
  */
 import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -9,8 +9,8 @@ import type { Broker } from '../../broker.ts'
 import { renderMetrics } from './metrics.ts'
 
 /**
- * As `require` gives it. An `import` of it reads all its properties, among them one that loads the whole of `fetch`: 14 MB and a quarter
- * of the time a node takes to start.
+ * As `require` gives it. An `import` of it reads all its properties, among them one that loads the whole of `fetch`: 13 ms of a start and
+ * some 5 MB.
  */
 const { createServer } = createRequire(import.meta.url)('node:http') as typeof http
 
