@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Message } from '../../../controller/raft/messages.ts'
 import { RawNode, type Ready } from '../../../controller/raft/raw-node.ts'
 import { MemoryStorage } from '../../../controller/raft/storage.ts'
+import { ClusterRules } from './cluster-rules.ts'
 import { testRandom } from './random.ts'
 
 const SEEDS = 150
@@ -22,9 +23,9 @@ describe('a cluster of random luck', () => {
 })
 
 interface Member {
+  readonly id: number
   raw: RawNode
   readonly storage: MemoryStorage
-  /** Contents of the entries applied; index of the last is its length. */
   applied: string[]
   ready: Ready | undefined
 }
@@ -33,9 +34,7 @@ class Cluster {
   readonly #random: () => number
   readonly nodes: Member[]
   #network: Message[] = []
-  /** By index, as the first node to apply it found it. */
-  readonly #agreed: string[] = []
-  readonly #leaders = new Map<number, number>()
+  readonly #rules = new ClusterRules()
   #proposals = 0
 
   constructor(seed: number) {
@@ -43,7 +42,7 @@ class Cluster {
     const voters = Array.from({ length: 1 + Math.floor(this.#random() * 5) }, (_, at) => at + 1)
     this.nodes = voters.map((id) => {
       const storage = MemoryStorage.withMembers({ voters, learners: [] })
-      return { raw: this.#start(id, storage, 0), storage, applied: [], ready: undefined }
+      return { id, raw: this.#start(id, storage, 0), storage, applied: [], ready: undefined }
     })
   }
 
@@ -57,7 +56,7 @@ class Cluster {
     else if (luck < 0.86) this.#crash(member)
     else if (luck < 0.87) member.raw.transferLeader(1 + Math.floor(this.#random() * this.nodes.length))
     else this.#begin(member)
-    this.#checkLeader(member)
+    this.#rules.check(member, this.nodes)
   }
 
   /** Nothing is lost any more. A last value is proposed when there has been time to elect a leader. */
@@ -102,6 +101,7 @@ class Cluster {
   #finish(member: Member): void {
     const { ready, storage, raw } = member
     if (ready === undefined) return
+    this.#rules.took(member, ready)
     if (ready.snapshot !== undefined) {
       storage.applySnapshot(ready.snapshot)
       member.applied = contentsOf(ready.snapshot.data)
@@ -109,16 +109,10 @@ class Cluster {
     storage.append(ready.entries)
     if (ready.hardState !== undefined) storage.setHardState(ready.hardState)
     this.#network.push(...ready.messagesAfterPersist)
-    for (const entry of ready.committedEntries) {
-      expect(entry.index, 'entries are applied in order, each once').toBe(member.applied.length + 1)
-      const content = `${entry.term}:${entry.type === 'normal' ? Buffer.from(entry.data).toString() : ''}`
-      member.applied.push(content)
-      this.#agreed[entry.index] ??= content
-      expect(content, 'nodes apply the same').toBe(this.#agreed[entry.index])
-    }
+    for (const entry of ready.committedEntries) member.applied.push(this.#rules.applied(member, entry))
     member.ready = undefined
     raw.advance()
-    this.#checkLogs(member)
+    this.#rules.checkLogs(member, this.nodes)
     this.#snapshotAtTimes(member)
   }
 
@@ -132,7 +126,7 @@ class Cluster {
     const { meta, data } = member.storage.snapshot()
     member.ready = undefined
     member.applied = contentsOf(data)
-    member.raw = this.#start(member.raw.status().id, member.storage, meta.index)
+    member.raw = this.#start(member.id, member.storage, meta.index)
   }
 
   /** One of the oldest messages: perhaps out of order, perhaps twice, perhaps never. */
@@ -154,36 +148,6 @@ class Cluster {
 
   #lose({ type, from, to }: Message): void {
     if (type === 'snapshot') this.#nodeOf(from).raw.reportSnapshot(to, false)
-  }
-
-  #checkLeader({ raw }: Member): void {
-    const { role, term, id } = raw.status()
-    if (role !== 'leader') return
-    const known = this.#leaders.get(term) ?? id
-    expect(known, `one leader in term ${term}`).toBe(id)
-    this.#leaders.set(term, id)
-  }
-
-  /** Logs that have one entry in common have all before it in common; whoever leads the newest term has all that was applied anywhere. */
-  #checkLogs({ storage, raw }: Member): void {
-    for (const { storage: other } of this.nodes) {
-      let isCommon = false
-      for (let index = Math.min(storage.lastIndex(), other.lastIndex()); index > 0; index--) {
-        const [ours, theirs] = [storage.term(index), other.term(index)]
-        if (ours === undefined || theirs === undefined) break
-        // An expectation for each index would take ten times as long.
-        if (isCommon && ours !== theirs) expect.fail(`logs that have a later entry in common differ at ${index}`)
-        isCommon ||= ours === theirs
-      }
-    }
-    const { role, term } = raw.status()
-    if (role !== 'leader' || this.nodes.some((node) => node.raw.status().term > term)) return
-    expect(raw.status().lastIndex, 'a leader has what was applied anywhere').toBeGreaterThanOrEqual(this.#agreed.length - 1)
-    for (const [index, content] of this.#agreed.entries()) {
-      const ours = storage.term(index)
-      if (index > 0 && ours !== undefined && !content.startsWith(`${ours}:`))
-        expect.fail(`the leader lacks entry ${index}, which was applied`)
-    }
   }
 
   #nodeOf(id: number): Member {
