@@ -5,14 +5,15 @@
 import type { ActiveController } from '../controller/active-controller.ts'
 import type { MetadataView } from '../controller/metadata-view.ts'
 import { TidemarkError } from '../protocol/errors.ts'
+import { CONSUMER_OFFSETS_TOPIC } from '../protocol/internal-topics.ts'
+import { invariant } from '../runtime/invariant.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { ByteBudget } from './backpressure.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import { Counters } from './counters.ts'
 import { MetadataCatchUp } from './metadata-catch-up.ts'
 import type { GroupCoordinator } from './groups/coordinator.ts'
-import type { GroupLag } from './groups/lag.ts'
-import { RecentAnswers } from './groups/recent-answers.ts'
+import { LateGroups } from './late-groups.ts'
 import type { NodeCalls } from './node-calls.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionRegistry } from './partition-registry.ts'
@@ -25,9 +26,6 @@ const ACK_SWEEP_MS = 1000
 
 /** Unsent answers of all connections together, as a multiple of the largest answer. */
 const RESPONSE_MEMORY_FACTOR = 16
-
-/** So long it counts how far a group was behind: for that leaders on other nodes have to be asked. */
-const LAG_FRESH_MS = 1000
 
 /** What the data directory has done and holds. */
 export interface StorageStats {
@@ -67,9 +65,7 @@ export class Broker {
   /** The cluster does not count on this node at the moment. */
   readonly isFenced: () => boolean
   readonly partitions: PartitionRegistry
-  readonly groups: GroupCoordinator
-  /** How far groups are behind. */
-  readonly groupLags: RecentAnswers<ReadonlyMap<string, GroupLag>>
+  readonly lateGroups: LateGroups
   readonly nodeCalls: NodeCalls
   readonly purgatory: Purgatory
   readonly producerIds: ProducerIds
@@ -98,7 +94,7 @@ export class Broker {
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
     readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
     readonly nodeCalls: NodeCalls
-    readonly createGroups: (partitions: PartitionRegistry) => GroupCoordinator
+    readonly createGroups: (partitions: PartitionRegistry) => Promise<GroupCoordinator>
   }) {
     const { runtime, config } = parts
     this.runtime = runtime
@@ -114,8 +110,7 @@ export class Broker {
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
-    this.groups = parts.createGroups(this.partitions)
-    this.groupLags = new RecentAnswers(runtime.clock, LAG_FRESH_MS)
+    this.lateGroups = new LateGroups(() => parts.createGroups(this.partitions))
     this.nodeCalls = parts.nodeCalls
     this.purgatory = new Purgatory(runtime.clock, runtime.timers, config.limits.fetchParkedMax)
     this.producerIds = parts.producerIds
@@ -126,6 +121,13 @@ export class Broker {
       runtime.log,
     )
     this.responseMemory = new ResponseMemory(RESPONSE_MEMORY_FACTOR * config.limits.fetchBytesMax)
+  }
+
+  /** Whoever asks for it has loaded it. */
+  get groups(): GroupCoordinator {
+    const { present } = this.lateGroups
+    invariant(present !== undefined, 'groups are loaded before anything is asked of them')
+    return present
   }
 
   get state(): ServingState {
@@ -139,13 +141,19 @@ export class Broker {
   /** From now on requests are served. */
   serve(): void {
     this.#state = 'serving'
+    const loadGroups = (): void => {
+      // Nobody need ask: sessions and offsets end by themselves, and their lag is on the page of metrics.
+      if (this.view.image.topics.has(CONSUMER_OFFSETS_TOPIC)) void this.lateGroups.load()
+    }
+    this.view.subscribe(loadGroups)
+    loadGroups()
   }
 
   /** From now on new requests are refused and parked ones answered. */
   stopServing(): void {
     this.#state = 'stopping'
     this.purgatory.wakeAll()
-    this.groups.close(new TidemarkError('SHUTTING_DOWN', undefined, { retryAfterMs: 500 }))
+    this.lateGroups.close(new TidemarkError('SHUTTING_DOWN', undefined, { retryAfterMs: 500 }))
     for (const drain of [...this.#drains]) drain()
   }
 

@@ -19,7 +19,6 @@ import { ClusterLink } from './cluster-link.ts'
 import { CompactionLoop } from './compaction-loop.ts'
 import type { ConfigSourceEntry, NodeConfig } from './config.ts'
 import type { Listening, NodeNetwork } from './node-network.ts'
-import { createCoordinator } from './groups/create-coordinator.ts'
 import { NodeCalls } from './node-calls.ts'
 import type { Partition } from './partition.ts'
 import { PartitionRegistry } from './partition-registry.ts'
@@ -218,7 +217,10 @@ class Node implements RunningNode {
         (id) => cluster.registeredAddress(id),
         () => cluster.loadChannels(),
       ),
-      createGroups: (partitions) => createCoordinator({ config, runtime: this.#runtime, cluster, partitions }),
+      createGroups: async (partitions) => {
+        const { createCoordinator } = await import('./groups/create-coordinator.ts')
+        return createCoordinator({ config, runtime: this.#runtime, cluster, partitions })
+      },
     })
     this.#broker = broker
     return broker

@@ -14,13 +14,18 @@ import { PartitionGroupLog } from './group-log.ts'
 import type { GroupShard } from './group-shard.ts'
 import type { GroupRecord } from './group-state.ts'
 import { ImageTopics } from './image-topics.ts'
+import type { GroupLag } from './lag.ts'
 import type { LiveGroup } from './live-group.ts'
 import { followTopics } from './membership.ts'
 import { expireOffsets } from './offsets.ts'
 import type { OffsetsTopic } from './offsets-topic.ts'
+import { RecentAnswers } from './recent-answers.ts'
 import { ShardSlots } from './shard-slots.ts'
 import { TopicPatterns } from './topic-patterns.ts'
 import type { TopicView } from './topic-view.ts'
+
+/** So long it counts how far a group was behind: for that leaders on other nodes have to be asked. */
+const LAG_FRESH_MS = 1000
 
 /** How often sessions are looked at: how much longer than it should a dead member may keep its partitions. */
 const TICK_MS = 100
@@ -45,6 +50,8 @@ export interface CoordinatorParts {
 export class GroupCoordinator {
   readonly topic: OffsetsTopic
   readonly patterns: TopicPatterns = new TopicPatterns()
+  /** How far groups are behind. */
+  readonly lags: RecentAnswers<ReadonlyMap<string, GroupLag>>
   readonly #parts: CoordinatorParts
   readonly #slots: ShardSlots<Partition>
   readonly #unsubscribe: () => void
@@ -78,6 +85,8 @@ export class GroupCoordinator {
       for (const { name } of [...changedTopics, ...removedTopics]) this.#touched.add(name)
       if (this.#touched.size > 0) this.#followSoon()
     })
+    this.lags = new RecentAnswers(runtime.clock, LAG_FRESH_MS)
+    this.#followSoon()
     this.#expiry = runtime.timers.every(
       Math.min(EXPIRY_PERIOD_MAX_MS, parts.offsetsRetentionMs * EXPIRY_PERIOD_PART),
       () => void this.#expireOffsets(),

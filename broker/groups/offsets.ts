@@ -50,8 +50,8 @@ export interface OffsetsContext {
   /** Milliseconds since 1970. */
   readonly nowMs: number
   readonly topics: TopicView
-  /** Offsets the group may have in all. */
-  readonly offsetsMax: number
+  /** Offsets the group may have in all; asked only when there is one more. */
+  readonly offsetsMax: () => number
 }
 
 export interface Committed {
@@ -72,8 +72,7 @@ export function commitOffsets(state: GroupState, commit: Commit, context: Offset
       checkMetadata(wanted)
       checkHolder(known, wanted, member)
       const present = state.offsets.get(key)
-      if (present === undefined && state.offsets.size + records.size >= context.offsetsMax)
-        throw new TidemarkError('LIMIT_EXCEEDED', `group ${state.group} would have more than ${context.offsetsMax} offsets`)
+      if (present === undefined) checkRoom(state, records.size, context)
       const value = nextOffset(present, wanted, commit.mayGoBack, known.name, context)
       if (value !== present) records.set(key, { kind: 'offset', group: state.group, topicId: known.topicId, partition, value })
       return { topic: known.name, partition, error: undefined, offset: value.offset }
@@ -186,6 +185,11 @@ function committer(state: GroupState, { memberId, instanceId }: Commit): Member 
   throw instanceId !== '' && state.memberOfInstance(instanceId) !== undefined
     ? placeTaken(group, instanceId)
     : unknownMember(group, memberId)
+}
+
+function checkRoom({ group, offsets }: GroupState, added: number, { offsetsMax }: OffsetsContext): void {
+  const max = offsetsMax()
+  if (offsets.size + added >= max) throw new TidemarkError('LIMIT_EXCEEDED', `group ${group} would have more than ${max} offsets`)
 }
 
 function checkMetadata({ topic, partition, metadata }: WantedCommit): void {

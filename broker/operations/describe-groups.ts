@@ -17,32 +17,40 @@ import type { GroupLag } from '../groups/lag.ts'
 import { type PartitionKey, partitionOf, topicIdOf } from '../groups/partition-keys.ts'
 import { groupAssignor } from '../groups/reconcile.ts'
 import type { TopicView } from '../groups/topic-view.ts'
-import { groupLag, partitionsOf } from './group-lag.ts'
+import { partitionsOf, recentLags } from './group-lag.ts'
 import { checkCount, checkKnown, GROUPS_PER_REQUEST_MAX, stateOf } from './groups.ts'
 import { assignmentOf } from './heartbeat.ts'
 
 export async function describeGroups(broker: Broker, { groups, withoutLag }: DescribeGroupsRequest): Promise<DescribeGroupsResponse> {
   broker.checkServing()
   checkCount('groups', groups.length, GROUPS_PER_REQUEST_MAX)
-  const described = groups.map(async (group): Promise<GroupDescription> => {
-    try {
-      return await describeGroup(broker, group, withoutLag)
-    } catch (error) {
-      return { ...nothingOf(group), coordinatorId: broker.config.nodeId, error: toErrorDetail(TidemarkError.from(error)) }
-    }
-  })
-  return { groups: await Promise.all(described) }
+  const described = await Promise.all(groups.map((group) => describeGroup(broker, group)))
+  if (withoutLag) return { groups: described.map(({ description }) => description) }
+  const lags = await recentLags(
+    broker,
+    described.flatMap(({ live }) => live ?? []),
+  )
+  return { groups: described.map(({ description }) => withLag(description, lags.get(description.group))) }
 }
 
-async function describeGroup(broker: Broker, id: string, withoutLag: boolean): Promise<GroupDescription> {
-  validateGroupId(id)
-  const shard = broker.groups.presentShardOf(id)
-  const { live, description } = await shard.change(id, (group) => {
-    checkKnown(group.state, id)
-    return { records: [], answer: () => ({ live: group, description: descriptionOf(broker, group) }) }
-  })
-  if (withoutLag) return description
-  return { ...description, partitions: withLag(description.partitions, await groupLag(broker, live)) }
+interface Described {
+  /** Undefined: with an error. */
+  readonly live: LiveGroup | undefined
+  readonly description: GroupDescription
+}
+
+async function describeGroup(broker: Broker, id: string): Promise<Described> {
+  try {
+    validateGroupId(id)
+    const shard = broker.groups.presentShardOf(id)
+    return await shard.change(id, (live) => {
+      checkKnown(live.state, id)
+      return { records: [], answer: () => ({ live, description: descriptionOf(broker, live) }) }
+    })
+  } catch (error) {
+    const description = { ...nothingOf(id), coordinatorId: broker.config.nodeId, error: toErrorDetail(TidemarkError.from(error)) }
+    return { live: undefined, description }
+  }
 }
 
 function descriptionOf(broker: Broker, group: LiveGroup): GroupDescription {
@@ -108,12 +116,13 @@ function groupPartitions({ state }: LiveGroup, topics: TopicView): GroupPartitio
   return partitions.sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))
 }
 
-function withLag(partitions: readonly GroupPartition[], lags: GroupLag): GroupPartition[] {
-  return partitions.map((partition) => {
-    const lag = lags.get(keyOf(partition))
+function withLag(description: GroupDescription, lags: GroupLag | undefined): GroupDescription {
+  const partitions = description.partitions.map((partition) => {
+    const lag = lags?.get(keyOf(partition))
     if (lag === undefined) return partition
     return TidemarkError.is(lag) ? { ...partition, error: toErrorDetail(lag) } : { ...partition, ...lag }
   })
+  return { ...description, partitions }
 }
 
 function keyOf({ topicId, partition }: GroupPartition): PartitionKey {

@@ -12,10 +12,15 @@ export function partitionsOf(state: GroupState): PartitionKey[] {
   return [...new Set([...state.offsets.keys(), ...ownersOf(state.members.values()).keys()])]
 }
 
-/** As it was within the last second, with the offsets of now. */
-export async function groupLag(broker: Broker, { state, writtenOffset }: LiveGroup): Promise<GroupLag> {
-  const lags = await broker.groupLags.get(`${writtenOffset} ${state.group}`, () => groupLags(broker, [state]))
-  return lags.get(state.group) ?? new Map()
+/** By group, as it was within the last second, with the offsets of now. */
+export function recentLags(broker: Broker, groups: readonly LiveGroup[]): Promise<ReadonlyMap<string, GroupLag>> {
+  const name = groups.map(({ state, writtenOffset }) => `${writtenOffset} ${state.group}`).join('\n')
+  return broker.groups.lags.get(name, () =>
+    groupLags(
+      broker,
+      groups.map(({ state }) => state),
+    ),
+  )
 }
 
 /** By group. Each leader is asked about all of them at once. */

@@ -26,7 +26,7 @@ export interface GroupMetrics {
 export async function groupMetrics(broker: Broker): Promise<GroupMetrics> {
   const states = broker.groups.shards().flatMap((shard) => [...shard.groups.values()].map(({ state }) => state))
   const { named, unnamedCount } = choose(states, broker.config.limits.groupMetricsMax)
-  const lags = await broker.groupLags.get(' ', () => groupLags(broker, named))
+  const lags = await broker.groups.lags.get(' ', () => groupLags(broker, named))
   const { topics } = broker.groups
   const metrics = named.flatMap(({ group }) =>
     [...(lags.get(group) ?? [])].flatMap(([key, lag]) => {

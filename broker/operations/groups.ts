@@ -90,10 +90,11 @@ export async function commitOffsets(broker: Broker, request: CommitOffsetsReques
   const shard = await broker.groups.shardOf(group)
   const results = await shard.change(group, ({ state }) => {
     if (state.epoch === 0) checkRoom(broker)
+    let room: number | undefined
     const context = {
       nowMs: broker.runtime.clock.now(),
       topics: broker.groups.topics,
-      offsetsMax: state.offsets.size + roomForOffsets(broker),
+      offsetsMax: () => state.offsets.size + (room ??= roomForOffsets(broker)),
     }
     const committed = decideCommit(state, { memberId, instanceId, partitions, mayGoBack: rewind }, context)
     return { records: committed.records, answer: () => committed.results }

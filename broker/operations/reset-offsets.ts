@@ -61,7 +61,7 @@ export async function resetOffsets(broker: Broker, request: ResetOffsetsRequest)
         return result === undefined || result.error !== undefined ? [] : [[key, { topic, offset: result.offset }] as const]
       }),
     )
-    const context = { nowMs: broker.runtime.clock.now(), topics: broker.groups.topics, offsetsMax: Number.POSITIVE_INFINITY }
+    const context = { nowMs: broker.runtime.clock.now(), topics: broker.groups.topics, offsetsMax: () => Number.POSITIVE_INFINITY }
     const refused = selected.filter((one): one is ResetPartitionResult => !('key' in one))
     return {
       records: dryRun ? [] : decideReset(state, offsets, context),

@@ -40,7 +40,7 @@ function start(): ChildProcess {
   return child
 }
 
-it('loads no command but the one that was given, no client, no log that nobody sees, and nothing of fetch', async () => {
+it('loads no command but the one that was given, no client, no log that nobody sees, no groups, and nothing of fetch', async () => {
   const node = start()
   const ended = finished(node)
   await untilPrinted(node, /Metrics/)
@@ -50,7 +50,7 @@ it('loads no command but the one that was given, no client, no log that nobody s
   const loaded = JSON.parse(stderr.split('\n').find((line) => line.startsWith('[')) ?? '[]') as string[]
   expect(loaded.filter((name) => /\/broker\/server\.ts$|@grpc\/grpc-js\/build\/src\/server\.js$/.test(name))).toHaveLength(2)
   const needless =
-    /\/cli\/(topic|produce|consume|bench|cluster)\.ts$|\/client\/|\/node_modules\/(pino|prom-client|yaml|cli-table3)\/|deps\/undici/
+    /\/cli\/(topic|produce|consume|bench|cluster)\.ts$|\/client\/|\/broker\/groups\/|\/v1\/groups\.ts$|\/node_modules\/(pino|prom-client|yaml|cli-table3)\/|deps\/undici/
   expect(loaded.filter((name) => needless.test(name))).toEqual([])
 })
 

@@ -6,6 +6,8 @@ import { type RunningNode, startNode } from '../../broker/server.ts'
 import { addNodeServices, addServices } from '../../broker/transport/grpc/services.ts'
 // Loaded before the simulation begins: a module that has to be read from a real disk takes real time.
 import '../../controller/peer-channels.ts'
+import '../../broker/groups/create-coordinator.ts'
+import '../../broker/transport/grpc/groups-service.ts'
 import type { Log } from '../../runtime/runtime.ts'
 import { SimDisk } from './disk.ts'
 import { simDial } from './grpc-client.ts'

@@ -26,15 +26,26 @@ export function decodable(definition: grpc.ServiceDefinition): grpc.ServiceDefin
   )
 }
 
-function decoderOf({ path, requestDeserialize }: grpc.MethodDefinition<unknown, unknown>): grpc.deserialize<unknown> {
-  const bytesMax = CARRY_DATA.has(path) ? Number.POSITIVE_INFINITY : PLAIN_REQUEST_BYTES_MAX
+function decoderOf(method: grpc.MethodDefinition<unknown, unknown>): grpc.deserialize<unknown> {
   return (bytes) => {
     try {
-      checkRequestBounds(bytes, bytesMax)
-      return requestDeserialize(bytes)
+      return decodeRequest(method, bytes)
     } catch (error) {
-      return new Undecodable(refusalOf(error, path))
+      return new Undecodable(TidemarkError.from(error))
     }
+  }
+}
+
+/** Throws a `TidemarkError`. */
+export function decodeRequest<Request>(
+  { path, requestDeserialize }: Pick<grpc.MethodDefinition<Request, unknown>, 'path' | 'requestDeserialize'>,
+  bytes: Buffer,
+): Request {
+  try {
+    checkRequestBounds(bytes, CARRY_DATA.has(path) ? Number.POSITIVE_INFINITY : PLAIN_REQUEST_BYTES_MAX)
+    return requestDeserialize(bytes)
+  } catch (error) {
+    throw refusalOf(error, path)
   }
 }
 

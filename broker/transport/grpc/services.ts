@@ -2,7 +2,6 @@
 import type * as grpc from '@grpc/grpc-js'
 import { HealthService } from '../../../protocol/gen/grpc/health/v1/health.ts'
 import { ClusterService } from '../../../protocol/gen/tidemark/v1/cluster.ts'
-import { GroupsService } from '../../../protocol/gen/tidemark/v1/groups.ts'
 import { logService } from '../../../protocol/log-codec.ts'
 import { ControllerService } from '../../../protocol/gen/tidemark/v1/controller.ts'
 import { QuorumService } from '../../../protocol/gen/tidemark/v1/quorum.ts'
@@ -12,9 +11,9 @@ import type { Limits } from '../../config.ts'
 import type { ControllerNode } from '../../controller-node.ts'
 import { createClusterService } from './cluster-service.ts'
 import { createGrpcServer, type GrpcServer } from './grpc-server.ts'
-import { createGroupsService } from './groups-service.ts'
 import { createHealthService } from './health-service.ts'
 import { createControllerService } from './controller-service.ts'
+import { addGroups } from './late-groups-service.ts'
 import { lateService } from './late-service.ts'
 import { createLogService } from './log-service.ts'
 import { createQuorumService } from './quorum-service.ts'
@@ -53,8 +52,8 @@ export function addServices(server: ServiceHost, broker: () => Broker | undefine
   }
   add(logService, createLogService)
   add(ClusterService, createClusterService)
-  add(GroupsService, createGroupsService)
   add(ReplicaService, createReplicaService)
   add(HealthService, createHealthService)
+  addGroups(server, broker)
   addReflection(server)
 }

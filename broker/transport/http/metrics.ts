@@ -9,7 +9,6 @@
 import type { Broker } from '../../broker.ts'
 import { LATENCY_BUCKETS_MS, type LatencyHistogram } from '../../counters.ts'
 import { nodeHealth } from '../../operations/health.ts'
-import { renderGroupMetrics } from './group-metrics.ts'
 
 interface Sample {
   readonly name: string
@@ -195,7 +194,7 @@ export async function renderMetrics(broker: Broker | undefined): Promise<{ reado
     'Time from a batch being received to its acknowledgement',
     broker.counters.produceLatency,
   )
-  const groups = await renderGroupMetrics(broker)
+  const groups = broker.lateGroups.present === undefined ? '' : await (await import('./group-metrics.ts')).renderGroupMetrics(broker)
   const process = await processRegistry.metrics()
   return { contentType: registry.contentType, text: `${own}${latency}${groups}${process}` }
 }

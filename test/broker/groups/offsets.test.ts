@@ -23,7 +23,7 @@ class CommittingGroup extends TestGroup {
   offsetsMax = 1000
 
   offsetsContext(): OffsetsContext {
-    return { nowMs: this.nowMs, topics: this.topics, offsetsMax: this.offsetsMax }
+    return { nowMs: this.nowMs, topics: this.topics, offsetsMax: () => this.offsetsMax }
   }
 
   /** To orders-0 unless it says otherwise, in the epoch in which the member was given it. */

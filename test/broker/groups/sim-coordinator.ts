@@ -128,7 +128,7 @@ export class SimCoordinator implements MemberTarget {
   }
 
   #context(): OffsetsContext {
-    return { nowMs: this.#parts.time.now(), topics: this.#parts.topics, offsetsMax: 1000 }
+    return { nowMs: this.#parts.time.now(), topics: this.#parts.topics, offsetsMax: () => 1000 }
   }
 }
 
