@@ -20,6 +20,11 @@ export function readPackageIndex(): Stanza[] {
   return stanzas
 }
 
+/** The section that a stanza says it belongs to. */
+export function sectionOf(text: string): string {
+  return /^Section: (.+)$/m.exec(text)?.[1] ?? 'none'
+}
+
 function dump(): Stanza[] {
   const text = execFileSync('apt-cache', ['dumpavail'], { maxBuffer: OUTPUT_BYTES_MAX }).toString('utf8')
   return text.split('\n\n').flatMap((stanza) => {

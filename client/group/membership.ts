@@ -13,8 +13,9 @@ import { backoffMs, pause, type RetryRuntime } from '../retry.ts'
 import type { Given, PartitionKey } from './assigned.ts'
 import type { GroupSettings } from './settings.ts'
 
-/** Added to the time a heartbeat may wait at the coordinator before it counts as lost. */
+/** Added to the time a heartbeat may wait at the coordinator before it counts as lost: so long at most, and a share of the session, which it must not outlast. */
 const ANSWER_GRACE_MS = 5000
+const ANSWER_GRACE_SHARE = 1 / 3
 /** Between heartbeats that are answered at once and bring nothing new. */
 const PAUSE_MS = 100
 /** Who leaves tries for so long; then the session has to end. */
@@ -49,6 +50,7 @@ export class Membership {
   readonly #held = new Map<PartitionKey, Held>()
   #epoch = 0
   #intervalMs = 0
+  #graceMs = ANSWER_GRACE_MS
   /** When the coordinator may give the member up, monotonic; infinite before it has joined. */
   #endsMs = Number.POSITIVE_INFINITY
   /** The first `letGoByMs` of what is held. */
@@ -158,11 +160,12 @@ export class Membership {
     this.#isKicked = false
     this.#hasAsked = true
     const answer = await this.#waitingFor((signal) =>
-      this.#calls.once('heartbeat', this.#request(maxWaitMs), { signal, timeoutMs: maxWaitMs + ANSWER_GRACE_MS }),
+      this.#calls.once('heartbeat', this.#request(maxWaitMs), { signal, timeoutMs: maxWaitMs + this.#graceMs }),
     )
     if (this.#isOver || this.#epoch !== beforeEpoch || answer.memberEpoch < beforeEpoch) return false
     this.#answeredMs = clock.monotonic()
     this.#intervalMs = answer.heartbeatIntervalMs
+    this.#graceMs = Math.min(ANSWER_GRACE_MS, answer.sessionTimeoutMs * ANSWER_GRACE_SHARE)
     this.#endsMs = sentMs + answer.sessionTimeoutMs
     if (this.#endsMs <= this.#answeredMs) {
       this.checkSession()
