@@ -190,14 +190,15 @@ export class Faults {
     disk.files.inject({ operation, code: 'EIO', pathEnd: '.log' })
   }
 
-  /** Once in a run, and only where every record is on two other disks. */
+  /** Once in a run, where one in sync is never enough, and only while every record is on two other disks. */
   loseDisk(node: SimNode): void {
     const { cluster } = this
     const others = cluster.nodes.filter((one) => one !== node)
     const isSafe = [...cluster.image.topics.values()].every(({ partitions }) =>
       partitions.every(({ isr, replicas }) => replicas.every((id) => isr.includes(id)) && replicas.length >= 3),
     )
-    if (this.#withoutDisk !== undefined || !isSafe || !others.every(({ isUp }) => isUp) || !cluster.isWhole) return
+    if (cluster.seed % 2 === 0 || this.#withoutDisk !== undefined || !isSafe || !others.every(({ isUp }) => isUp) || !cluster.isWhole)
+      return
     node.loseDisk()
     this.#withoutDisk = node
     cluster.trace.say(`n${node.nodeId}`, 'DISK LOST')

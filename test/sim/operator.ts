@@ -47,7 +47,10 @@ export class Operator {
     if (kind < 0.3) return admin.cluster.reassign(topic, 0, this.#someNodes())
     if (kind < 0.35) return admin.cluster.reassign(topic, 0, undefined)
     if (kind < 0.55) return admin.cluster.electLeaders([{ topic }])
-    if (kind < 0.75) return admin.alterConfigs(topic, { set: { 'min.insync.replicas': pick(this.#chance, ['1', '2']) } })
+    if (kind < 0.75)
+      return admin.alterConfigs(topic, {
+        set: { 'min.insync.replicas': pick(this.#chance, this.#cluster.seed % 2 === 0 ? ['1', '2'] : ['2', '3']) },
+      })
     const name = `other-${this.#count++ % 3}`
     return kind < 0.9 ? admin.createTopic(name, { partitions: 2, replicas: this.#chance() < 0.5 ? 2 : REPLICAS }) : admin.deleteTopic(name)
   }
