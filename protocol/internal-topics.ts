@@ -9,7 +9,7 @@ export const CONSUMER_OFFSETS_TOPIC = '__consumer_offsets'
 const MIB = 1024 ** 2
 
 /** The largest batch of `__consumer_offsets`: one change of a group is one batch, so that it is seen whole or not at all. */
-export const CONSUMER_OFFSETS_BATCH_BYTES_MAX: number = 16 * MIB
+export const CONSUMER_OFFSETS_BATCH_BYTES_MAX: number = 8 * MIB
 
 /** By name, the settings each has. */
 export const INTERNAL_TOPICS: ReadonlyMap<string, Readonly<Record<string, string>>> = new Map([
@@ -18,9 +18,10 @@ export const INTERNAL_TOPICS: ReadonlyMap<string, Readonly<Record<string, string
     {
       'cleanup.policy': 'compact',
       durability: 'fsync',
-      'max.message.bytes': '16MiB',
+      'max.message.bytes': '8MiB',
       'retention.ms': 'unlimited',
-      'segment.bytes': '64MiB',
+      // A new coordinator reads all there is: small segments are compacted early.
+      'segment.bytes': '16MiB',
     },
   ],
 ])
