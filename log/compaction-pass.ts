@@ -197,10 +197,10 @@ export class CompactionPass {
     await writer.run(async () => {
       this.#signal.throwIfAborted()
       if (!upkeep.areSealedNeighbours(gone)) throw new TidemarkError('CANCELLED', `${directory} was changed while it was compacted`)
-      const { endOffset } = group.at(-1) as SealedSegment
       // Or who reads on could get what was deleted from memory, and miss on disk that it was.
-      tail.dropBelow(endOffset)
-      await upkeep.replaceSegments(gone, isEmpty ? undefined : copy.segment, endOffset, this.#config.fileDeleteDelayMs)
+      tail.dropBelow((group.at(-1) as SealedSegment).endOffset)
+      const made = isEmpty ? undefined : copy.segment
+      await upkeep.replaceSegments(gone, made, writer.commit.flushedOffset, this.#config.fileDeleteDelayMs)
     })
   }
 

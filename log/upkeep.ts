@@ -163,14 +163,19 @@ export class LogUpkeep {
   async moveLogStart(offset: number, goneCount: number, flushedOffset: number, deleteDelayMs: number): Promise<void> {
     invariant(goneCount < this.#segments.length || goneCount === 0, 'the active segment stays')
     const gone = this.#segments.slice(0, goneCount)
-    const marked = new Set(this.#checkpoint.segments.map(({ baseOffset }) => baseOffset))
-    if (gone.some(({ baseOffset }) => !marked.has(baseOffset))) await this.checkpoint(flushedOffset)
+    await this.#vouchFor(gone, flushedOffset)
     await this.#checkpointLogStart(offset, gone)
     this.#segments.splice(0, goneCount)
     this.#epochs.truncateFromStart(offset)
     await this.#discard(gone, deleteDelayMs)
     if (gone.length > 0)
       this.#parts.runtime.log.info('segments.deleted', { directory: this.#directory, count: gone.length, logStartOffset: offset })
+  }
+
+  /** What a checkpoint is to drop, the last one has to name: what none names is found by its file. */
+  async #vouchFor(segments: readonly Segment[], flushedOffset: number): Promise<void> {
+    const marked = new Set(this.#checkpoint.segments.map(({ baseOffset }) => baseOffset))
+    if (segments.some(({ baseOffset }) => !marked.has(baseOffset))) await this.checkpoint(flushedOffset)
   }
 
   /** Whether these are neighbours in the log, none of them written to. */
@@ -183,14 +188,16 @@ export class LogUpkeep {
    * Puts what compaction has made of sealed neighbours in their place, or nothing when no batch of them is left. One checkpoint decides: before it
    * the old files are the log, from then on the new one is; whichever is not is removed, now or at the next start.
    */
-  async replaceSegments(gone: readonly Segment[], made: Segment | undefined, sparseBelow: number, deleteDelayMs: number): Promise<void> {
+  async replaceSegments(gone: readonly Segment[], made: Segment | undefined, flushedOffset: number, deleteDelayMs: number): Promise<void> {
     invariant(this.areSealedNeighbours(gone), 'what is replaced is part of the log')
+    await this.#vouchFor(gone, flushedOffset)
     const goneBases = new Set(gone.map(({ baseOffset }) => baseOffset))
     const marks = this.#checkpoint.segments.filter(({ baseOffset }) => !goneBases.has(baseOffset))
     if (made !== undefined) marks.push(markOf(made))
-    this.mayBeSparse(sparseBelow)
+    const at = this.#segments.indexOf(gone[0] as Segment)
+    this.mayBeSparse((this.#segments[at + gone.length] as Segment).baseOffset)
     await this.#decide({ ...this.#checkpoint, segments: marks.sort((a, b) => a.baseOffset - b.baseOffset), compaction: this.#compaction })
-    this.#segments.splice(this.#segments.indexOf(gone[0] as Segment), gone.length, ...(made === undefined ? [] : [made]))
+    this.#segments.splice(at, gone.length, ...(made === undefined ? [] : [made]))
     await this.#discard(gone, deleteDelayMs)
   }
 
