@@ -54,6 +54,8 @@ export async function withRetries<T>(
       const waitMs = backoffMs(count, runtime.random, error.retryAfterMs)
       if (!error.retriable || runtime.clock.monotonic() + waitMs >= deadlineMs) throw error
       await pause(waitMs, runtime.timers, signal)
+      // On a busy machine a pause ends late. An attempt that has no time left would only hide why the last one failed.
+      if (runtime.clock.monotonic() >= deadlineMs) throw error
     }
   }
 }
