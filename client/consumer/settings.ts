@@ -13,6 +13,7 @@ export interface ConsumerSettings extends FetchSettings {
 }
 
 const KNOWN: KnownOptions<ConsumerOptions> = {
+  group: true,
   start: true,
   group: true,
   end: true,

@@ -2,6 +2,7 @@
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { PartitionFetch } from '../consumer/partition-fetch.ts'
 import type { Taken } from '../consumer/reader.ts'
+import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { Message } from '../types.ts'
 import type { Assigned, Work } from './assigned.ts'
 import { deliver, nextOffsetsOf } from './delivered.ts'
@@ -9,15 +10,19 @@ import { HandlerPool } from './handler-pool.ts'
 import type { GroupSession } from './session.ts'
 import type { Delivery, GroupHandler, RunOptions } from './types.ts'
 
+const KNOWN: KnownOptions<RunOptions> = { concurrency: true, ordering: true, signal: true }
+
 /** Messages taken beyond those at work, with order by key: enough to find keys that are free. Beside them one batch may come. */
 const WAITING_PER_HANDLER = 16
 
 export async function runHandler<K, V>(
   session: GroupSession<K, V>,
   handler: GroupHandler<K, V>,
-  { concurrency = 1, ordering = 'partition' }: RunOptions,
+  options: RunOptions,
   delivery: Delivery,
 ): Promise<void> {
+  const { concurrency = 1, ordering = 'partition' } = options
+  checkKnown(options, KNOWN, 'run')
   if (!Number.isInteger(concurrency) || concurrency < 1)
     throw new TidemarkError('USAGE', `concurrency is ${concurrency}, expected 1 or more`)
   // What is committed ahead must have been begun: a key that waits would be passed over.

@@ -100,12 +100,13 @@ export class GroupSession<K, V> {
     work.assigned.took()
   }
 
-  /** It was done, as far as the one who had it in hand can tell. */
+  /** It was done, as far as the one who had it in hand can tell. Who was told to stop before may have done half of it: that does not count. */
   finish(work: Work): void {
     if (work.isOver) return
     const { assigned } = work
-    work.watermark.finish(work)
+    if (!assigned.signal.aborted) work.watermark.finish(work)
     this.abandon(work)
+    if (!work.isFinished) return
     if (assigned.fetch !== undefined) assigned.fetch.progressMs = this.#client.runtime.clock.monotonic()
     if (this.#style === 'handled' || (this.#style === 'manual' && assigned.mark > assigned.requested)) void this.#commitFinished(assigned)
   }
@@ -261,13 +262,12 @@ export class GroupSession<K, V> {
   }
 
   #look(): void {
-    const { group, stallTimeoutMs } = this.#settings
-    const { answeredMs } = this.#membership
-    const signs = { group, stallTimeoutMs, answeredMs, commitsFailSinceMs: this.#commits.failingSinceMs, inHand: this.#inHand }
-    const error = findStuck({ ...signs, nowMs: this.#client.runtime.clock.monotonic() }) ?? this.reader.stalled()
-    if (error !== undefined) {
-      this.#emitter.emit('stalled', { error }).catch(() => {})
-      this.fail(error)
+    const nowMs = this.#client.runtime.clock.monotonic()
+    const signs = { nowMs, answeredMs: this.#membership.answeredMs, commitsFailSinceMs: this.#commits.failingSinceMs, inHand: this.#inHand }
+    const stalled = findStuck(signs, this.#settings) ?? this.reader.stalled()
+    if (stalled !== undefined) {
+      this.#emitter.emit('stalled', { error: stalled }).catch(() => {})
+      this.fail(stalled)
       return
     }
     // What did not get through is tried again.

@@ -3,6 +3,7 @@ import { TidemarkError } from '../../protocol/errors.ts'
 import { validateGroupId } from '../../protocol/names.ts'
 import { parseDuration } from '../../protocol/units.ts'
 import { type ConsumerSettings, readingSettings } from '../consumer/settings.ts'
+import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { Delivery, GroupConsumerOptions, OffsetStore } from './types.ts'
 
 /** Longer than most handlers take, shorter than anyone wants to wait for an answer why nothing happens. */
@@ -25,9 +26,31 @@ export interface GroupSettings extends ConsumerSettings {
 
 export type CommitSetting = 'manual' | 'handled' | { readonly intervalMs: number }
 
+const KNOWN: KnownOptions<GroupConsumerOptions> = {
+  group: true,
+  start: true,
+  instanceId: true,
+  assignor: true,
+  delivery: true,
+  offsets: true,
+  commit: true,
+  sessionTimeout: true,
+  rebalanceTimeout: true,
+  closeTimeout: true,
+  prefetchBytes: true,
+  fetchBytes: true,
+  maxWait: true,
+  minBytes: true,
+  onOutOfRange: true,
+  checkCrc: true,
+  stallTimeout: true,
+  signal: true,
+}
+
 /** Throws `USAGE`, `INVALID_GROUP_ID`. */
 export function groupSettings(options: GroupConsumerOptions): GroupSettings {
   validateGroupId(options.group)
+  checkKnown(options, KNOWN, 'a consumer in a group')
   if (options.start === undefined)
     throw new TidemarkError('USAGE', 'a group needs `start`: where it begins when it has committed nothing is never guessed')
   const delivery = options.delivery ?? 'at-least-once'

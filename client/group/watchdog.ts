@@ -6,8 +6,6 @@ import type { Work } from './assigned.ts'
 export interface Signs {
   /** All times are monotonic. */
   readonly nowMs: number
-  readonly stallTimeoutMs: number
-  readonly group: string
   /** When the coordinator last answered. */
   readonly answeredMs: number
   /** Since when no commit gets through. */
@@ -15,11 +13,13 @@ export interface Signs {
   readonly inHand: Iterable<Work>
 }
 
-export function findStuck(signs: Signs): TidemarkError | undefined {
-  const { nowMs, stallTimeoutMs, group, answeredMs, commitsFailSinceMs } = signs
+export function findStuck(
+  { nowMs, answeredMs, commitsFailSinceMs, inHand }: Signs,
+  { group, stallTimeoutMs }: { readonly group: string; readonly stallTimeoutMs: number },
+): TidemarkError | undefined {
   const isTooLong = (sinceMs: number): boolean => nowMs - sinceMs > stallTimeoutMs
   const limit = formatDuration(stallTimeoutMs)
-  for (const { assigned, nextOffset, beganMs } of signs.inHand) {
+  for (const { assigned, nextOffset, beganMs } of inHand) {
     if (beganMs === undefined || !isTooLong(beganMs)) continue
     const place = `${assigned.topic}-${assigned.partition}`
     return new TidemarkError(
