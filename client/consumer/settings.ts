@@ -15,7 +15,6 @@ export interface ConsumerSettings extends FetchSettings {
 const KNOWN: KnownOptions<ConsumerOptions> = {
   group: true,
   start: true,
-  group: true,
   end: true,
   partitions: true,
   prefetchBytes: true,

@@ -16,7 +16,13 @@ interface Life {
 interface Held {
   readonly life: Life
   readonly signal: AbortSignal
+  readonly beganMs: number
+  /** Its member was told that the partition is gone. */
+  isLost: boolean
 }
+
+/** Work in hand may be given up after this: the close timeout is the shortest of what ends its time. */
+const PATIENCE_MS = 10_000
 
 class Run {
   readonly #world: World
@@ -82,13 +88,14 @@ class Run {
     this.lives.push(life)
     // It goes back to what was committed, also where the coordinator never missed it.
     member.on('lost', () => {
+      for (const held of [...this.#held.values()].flat()) if (held.life === life) held.isLost = true
       for (const key of this.#last.keys()) if (key.startsWith(`${client.process.host} `)) this.#last.delete(key)
     })
     const sleep = (ms: number): Promise<void> => new Promise((resolve) => void client.process.timers.after(ms, resolve))
     member
       .run(
         async ({ partition, offset, epoch }, { signal }) => {
-          const held = { life, signal }
+          const held = { life, signal, beganMs: this.#world.cluster.time.nowMs, isLost: false }
           this.#take(partition, held)
           this.#note(partition, epoch, offset, life)
           await sleep(this.#chance() < 0.03 ? 40_000 : between(this.#chance, 5, 500))
@@ -108,10 +115,11 @@ class Run {
     void life.member.close()
   }
 
-  /** Dead, stopped, or told that its result counts no more: it does not count as a hand. */
+  /** Dead, stopped, without its partition, or told long ago that its time is over: it does not count as a hand. */
   #take(partition: number, held: Held): void {
+    const isGivenUp = ({ signal, beganMs }: Held): boolean => signal.aborted && held.beganMs - beganMs >= PATIENCE_MS
     const others = (this.#held.get(partition) ?? []).filter(
-      ({ life, signal }) => life.client.process.isAlive && !life.client.process.isPaused && !signal.aborted,
+      (one) => one.life.client.process.isAlive && !one.life.client.process.isPaused && !one.isLost && !isGivenUp(one),
     )
     if (others.length > 0)
       this.problems.push(
