@@ -124,7 +124,68 @@ describe('a process that is stopped for longer than its session', () => {
   })
 })
 
+describe('a process that was stopped', () => {
+  it('looks at the clock before it begins the next record, not only when it is told', async () => {
+    const w = await world()
+    await send(w, 5)
+    const { client, member } = join(w, 'stopped')
+    const seen: string[] = []
+    void member.run(async ({ value }) => {
+      seen.push(String(value))
+      // Over while the process is stopped: the first that happens to it when it goes on, before any heartbeat is answered.
+      await new Promise<void>((resolve) => void client.process.timers.after(1000, resolve))
+    })
+    await w.cluster.until(() => seen.length === 1, 5000)
+    client.process.pause()
+    const others: string[] = []
+    void join(w, 'other').member.run(({ value }) => void others.push(String(value)))
+    await w.cluster.advance(MINUTE)
+    client.process.resume()
+    await w.cluster.advance(MINUTE)
+    expect([seen, others]).toEqual([['0'], ['0', '1', '2', '3', '4']])
+  })
+})
+
+describe('a member that crashes before it has read anything', () => {
+  it('leaves behind where the group began: what came meanwhile is read', async () => {
+    const w = await world()
+    await send(w, 3)
+    const { client, member } = join(w, 'first', { start: 'latest' })
+    member.on('assigned', () => client.process.kill())
+    void member.run(() => {})
+    await w.cluster.until(() => !client.process.isAlive, 5000)
+    await send(w, 2, 0, 3)
+    const values: string[] = []
+    void join(w, 'second', { start: 'latest' }).member.run(({ value }) => void values.push(String(value)))
+    await w.cluster.advance(MINUTE)
+    expect(values).toEqual(['3', '4'])
+  })
+})
+
 describe('a member that is cut off from its coordinator', () => {
+  it('and gets its partition back begins with it when the handler of before is done', async () => {
+    const w = await world()
+    await send(w, 2)
+    const { client, member } = join(w, 'cut')
+    const told = notes(member)
+    const steps: string[] = []
+    let count = 0
+    void member.run(async ({ value }) => {
+      const name = `${String(value)} (${count++})`
+      steps.push(`begins ${name}`)
+      if (count === 1) await sleep(w, 3 * MINUTE)
+      steps.push(`ends ${name}`)
+    })
+    await w.cluster.until(() => steps.length === 1, 5000)
+    w.cluster.split([client.process.host], ['n1'])
+    await w.cluster.advance(MINUTE)
+    w.cluster.network.heal()
+    await w.cluster.advance(MINUTE)
+    expect([told, steps]).toEqual([['assigned orders-0', 'lost orders-0'], ['begins 0 (0)']])
+    await w.cluster.advance(2 * MINUTE)
+    expect(steps).toEqual(['begins 0 (0)', 'ends 0 (0)', 'begins 0 (1)', 'ends 0 (1)', 'begins 1 (2)', 'ends 1 (2)'])
+  })
+
   it('stops before another begins, and comes back when it can', async () => {
     const w = await world()
     const { client, member } = join(w, 'cut')
