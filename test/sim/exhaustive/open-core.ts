@@ -6,38 +6,33 @@
  * as `private_name`, and nothing else changed: a copy or a comparison then sees every field there is, those that are added
  * next year among them. The code that runs is the one that ships, statement by statement.
  *
- * Works where Node itself loads modules, for what is imported afterwards.
+ * A class that is spread into another object would spread more than it does; none is. Works where Node itself loads modules, for what is imported
+ * afterwards.
  */
 import { registerHooks } from 'node:module'
-
-/** A place of one file to be read as something else. `find` stands there once. */
-export interface Mistake {
-  readonly name: string
-  /** Path in the project. */
-  readonly file: string
-  readonly find: string
-  readonly replace: string
-}
+import type { Mutant } from '../mutants/mutant.ts'
 
 const PRIVATE_NAME = /#(?=[a-zA-Z])/g
 
-export function openPrivateFields(folders: readonly string[], mistake?: Mistake): void {
+export function openPrivateFields(folders: readonly string[], mistake?: Mutant): void {
   const root = new URL('../../../', import.meta.url).href
   registerHooks({
     load(url, context, nextLoad) {
       const loaded = nextLoad(url, context)
       const path = url.startsWith(root) ? url.slice(root.length) : ''
+      const isOpened = folders.some((folder) => path.startsWith(folder))
+      const isMistaken = path === mistake?.file
       const { source: bytes } = loaded
-      if (bytes === undefined || bytes === null || !folders.some((folder) => path.startsWith(folder))) return loaded
+      if (bytes === undefined || bytes === null || !(isOpened || isMistaken)) return loaded
       const text = typeof bytes === 'string' ? bytes : new TextDecoder().decode(bytes)
-      const source = path === mistake?.file ? plant(text, mistake) : text
-      return { ...loaded, source: source.replace(PRIVATE_NAME, 'private_') }
+      const source = isMistaken ? plant(text, mistake) : text
+      return { ...loaded, source: isOpened ? source.replace(PRIVATE_NAME, 'private_') : source }
     },
   })
 }
 
-function plant(text: string, { name, file, find, replace }: Mistake): string {
+function plant(text: string, { id, file, find, replace }: Mutant): string {
   const parts = text.split(find)
-  if (parts.length !== 2) throw new Error(`mistake "${name}": ${file} has ${parts.length - 1} places that read ${JSON.stringify(find)}`)
+  if (parts.length !== 2) throw new Error(`${id}: what is to be replaced stands ${parts.length - 1} times in ${file}`)
   return parts.join(replace)
 }

@@ -4,22 +4,16 @@
  * The core is deterministic, so a step is tried once for each state of a node and each input, and what became of it is
  * remembered: of a million states of a cluster most are made of the same few thousand states of nodes. States of nodes are
  * told apart by everything the core and its storage remember (`structure.ts`); only the order of messages that leave together
- * is not looked at, because they arrive in any order.
+ * is not looked at, because they arrive in any order. The core has to be loaded with its private fields open (`open-core.ts`).
  */
 import { hash } from 'node:crypto'
 import type { Entry, Message, Snapshot } from '../../../controller/raft/messages.ts'
-import type { RawNode, Ready } from '../../../controller/raft/raw-node.ts'
-import type { MemoryStorage } from '../../../controller/raft/storage.ts'
+import { RawNode, type Ready } from '../../../controller/raft/raw-node.ts'
+import { MemoryStorage } from '../../../controller/raft/storage.ts'
 import { Interned } from './interned.ts'
 import type { Disk, RaftBounds } from './raft-bounds.ts'
 import { contentOf, entryOf, type Input, NODES } from './raft-input.ts'
 import { copyOf, textOf } from './structure.ts'
-
-/** The core, loaded with its private fields open. */
-export interface Core {
-  readonly RawNode: typeof RawNode
-  readonly MemoryStorage: typeof MemoryStorage
-}
 
 export interface Member {
   raw: RawNode
@@ -86,12 +80,10 @@ class MemberState {
 
 /** Every state of a node that was found, by number. */
 export class Members {
-  readonly #core: Core
   readonly #bounds: RaftBounds
   readonly #states = new Interned<MemberState>()
 
-  constructor(core: Core, bounds: RaftBounds) {
-    this.#core = core
+  constructor(bounds: RaftBounds) {
     this.#bounds = bounds
   }
 
@@ -101,7 +93,7 @@ export class Members {
 
   /** A node that starts with this on its disk. */
   begin(id: number, { log, term, vote, commit }: Disk): number {
-    const storage = this.#core.MemoryStorage.withMembers({ voters: [...NODES], learners: [] })
+    const storage = MemoryStorage.withMembers({ voters: [...NODES], learners: [] })
     storage.append(log.map((content, at) => entryOf(at + 1, content)))
     storage.setHardState({ term, vote, commit })
     return this.#add({ raw: this.#start(id, storage, 0), storage, applied: [], ready: undefined, isWritten: false })
@@ -186,7 +178,7 @@ export class Members {
 
   #start(id: number, storage: MemoryStorage, applied: number): RawNode {
     const { preVote, checkQuorum } = this.#bounds
-    return new this.#core.RawNode({
+    return new RawNode({
       id,
       storage,
       applied,

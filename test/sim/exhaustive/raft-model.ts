@@ -15,7 +15,7 @@ import { Interned } from './interned.ts'
 import type { Disk, RaftBounds } from './raft-bounds.ts'
 import { Histories } from './raft-history.ts'
 import { describeInput, inputOf, messageText, NODES, numberOfArrival, numberOfInput } from './raft-input.ts'
-import { type Core, Members, type Step, type View } from './raft-member.ts'
+import { Members, type Step, type View } from './raft-member.ts'
 import { Renaming } from './raft-renaming.ts'
 import { type Budget, BUDGETS, HISTORY, MESSAGES, PLACES } from './raft-state.ts'
 
@@ -64,9 +64,9 @@ export class RaftModel implements Model {
   /** By state of a node and input. */
   readonly #outcomes: Map<number, Outcome>[] = []
 
-  constructor(core: Core, bounds: RaftBounds) {
+  constructor(bounds: RaftBounds) {
     this.#bounds = bounds
-    this.#members = new Members(core, bounds)
+    this.#members = new Members(bounds)
     this.#histories = new Histories(bounds.removals === 0)
     this.#renaming = new Renaming(this.#members, this.#histories, this.#messages)
     const nodes = NODES.map((id, at) => this.#members.begin(id, bounds.disks[at] as Disk))

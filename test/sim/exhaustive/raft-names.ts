@@ -5,14 +5,12 @@
  */
 import { type Model, search } from './breadth-first.ts'
 import { openPrivateFields } from './open-core.ts'
-import { RaftModel } from './raft-model.ts'
 import { RAFT_SEARCHES } from './raft-searches.ts'
 
 openPrivateFields(['controller/raft/'])
-const { RawNode } = await import('../../../controller/raft/raw-node.ts')
-const { MemoryStorage } = await import('../../../controller/raft/storage.ts')
+const { RaftModel } = await import('./raft-model.ts')
 
-const model = new RaftModel({ RawNode, MemoryStorage }, { ...RAFT_SEARCHES.elections.bounds, termMax: 1, crashes: 1, compactions: 1 })
+const model = new RaftModel({ ...RAFT_SEARCHES.elections.bounds, termMax: 1, crashes: 1, compactions: 1 })
 const families = new Set<string>()
 const underEveryName: Model = {
   roots: model.roots,

@@ -45,6 +45,7 @@ class Copier {
     if (this.#rename === undefined && isValue(value)) return frozen(value)
     if (Array.isArray(value)) return this.#copyList(value, name)
     if (value instanceof Map) return this.#copyMap(value as Map<unknown, unknown>, name)
+    if (value instanceof Set) return new Set(value)
     const object = Object.create(Object.getPrototypeOf(value) as object) as Fields
     this.#known.set(value, object)
     for (const field of Object.keys(value)) object[field] = this.copy((value as Fields)[field], field)
@@ -103,6 +104,7 @@ export function textOf(value: unknown, leftOut: ReadonlySet<string>): string {
     const entries = [...(value as ReadonlyMap<number, unknown>)].sort(([a], [b]) => a - b)
     return `{${entries.map(([key, item]) => `${key}:${textOf(item, leftOut)}`).join()}}`
   }
+  if (value instanceof Set) return textOf([...value], leftOut)
   const known = textsOfValues.get(value)
   if (known !== undefined) return known
   let text = '('

@@ -26,7 +26,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: 'M03',
     what: 'a leader does not look at the epoch of what a follower has last',
-    file: 'broker/operations/replica-fetch.ts',
+    file: 'broker/replication/leader-rules.ts',
     find: '  const ours = log.epochEnd(lastEpoch)\n',
     replace: '  if (fetchOffset <= log.logEndOffset) return undefined\n  const ours = log.epochEnd(lastEpoch)\n',
   },
@@ -56,8 +56,12 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'M07',
     what: 'what a replica fetched in another epoch counts',
     file: 'broker/operations/replica-fetch.ts',
-    find: '      const partition = this.#partitionOf(entry)\n      if (divergenceOf(partition, entry) !== undefined) return undefined\n',
-    replace: '      const partition = this.#broker.partitions.findById(entry.topicId, entry.partition)\n',
+    find: '      noteProgress(this.#partitionOf(entry), entry, this.#request)\n',
+    replace: `      const { topicId, partition: number, fetchOffset, flushedOffset } = entry
+      const partition = this.#broker.partitions.findById(topicId, number)
+      checkRange(partition, entry)
+      const { nodeId, nodeEpoch } = this.#request
+      partition.replicaFetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(flushedOffset, fetchOffset) })\n`,
   },
   {
     id: 'M08',
