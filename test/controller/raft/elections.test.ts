@@ -280,6 +280,21 @@ describe('R-core candidates', () => {
     expect(node.role).toBe('leader')
   })
 
+  it('CandidateSelfVoteAfterLostElectionPreVote: an answer of the last election is no consent to the next one', () => {
+    const node = new TestNode({ voters: [1, 2, 3, 4, 5], preVote: true })
+    node.campaign()
+    for (const from of [2, 3]) node.step({ type: 'preVoteResponse', from, term: 1 })
+    expect(node.status).toMatchObject({ role: 'candidate', term: 1 })
+    node.campaign()
+    expect(node.status).toMatchObject({ role: 'preCandidate', term: 1 })
+    // Votes in term 1, and consent to it, both late.
+    for (const type of ['voteResponse', 'preVoteResponse'] as const)
+      for (const from of [4, 5]) node.step({ type, from, term: 1 })
+    expect(node.status).toMatchObject({ role: 'preCandidate', term: 1 })
+    for (const from of [4, 5]) node.step({ type: 'preVoteResponse', from, term: 2 })
+    expect(node.status).toMatchObject({ role: 'candidate', term: 2 })
+  })
+
   it('LeaderMsgAppSelfAckAfterTermChange: its own acknowledgement, durable after its term, does not count', () => {
     const network = Network.of(3)
     network.campaign(1)

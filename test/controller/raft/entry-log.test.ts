@@ -201,7 +201,11 @@ describe('R-core the log: what is committed and applied', () => {
     }
     const log = new EntryLog(compactedAt(3, 1, [1, 1, 1]), 5, 3)
     log.restore({ meta: { index: 6, term: 2, confState: members([1]) }, data: nothing })
+    log.append([normal(7, 2)])
+    log.commitTo(7)
     expect(log.nextCommitted(NO_LIMIT)).toEqual([])
+    log.unstable.stableSnapshotTo(6)
+    expect(log.unstable.entries.map(({ index }) => index)).toEqual([7])
   })
 
   it('AppliedTo: entries are applied in order, and not before they are committed', () => {
@@ -302,5 +306,15 @@ describe('R-core the log: what is compacted', () => {
         log.slice(from, to, maxBytes).map(({ index }) => index),
         `${from} to ${to} within ${maxBytes}`,
       ).toEqual(indexes)
+  })
+
+  it('Slice: leaves nothing out where a durable entry is too large and a later one is not', () => {
+    const storage = storageWith({})
+    storage.append([normal(1, 1), normal(2, 1, 'x'.repeat(1000)), normal(3, 1)])
+    const log = new EntryLog(storage, 0, 0)
+    log.append([normal(4, 1)])
+    expect(log.slice(1, 5, 100).map(({ index }) => index)).toEqual([1])
+    expect(log.slice(2, 5, 100).map(({ index }) => index)).toEqual([2])
+    expect(log.slice(3, 5, 100).map(({ index }) => index)).toEqual([3, 4])
   })
 })

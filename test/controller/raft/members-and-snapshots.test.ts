@@ -37,9 +37,18 @@ describe('R-core snapshots', () => {
       [3, 11],
     ] as const) {
       const node = new TestNode({ voters: [1, 2], terms, hardState: { commit: committed } })
-      node.step({ type: 'snapshot', from: 2, term: 11, snapshot })
+      const sent = node.step({ type: 'snapshot', from: 2, term: 11, snapshot })
       expect(node.status).toMatchObject({ lastIndex: 12, commit: expected, confState: members([1, 2]) })
+      // Not more: what lies beyond the leader may have otherwise.
+      expect(sent).toMatchObject([{ type: 'appendResponse', index: expected }])
     }
+  })
+
+  it('Restore: one in which this node is no member is not for it', () => {
+    const node = new TestNode({ id: 4, voters: [1, 2, 4] })
+    const sent = node.step({ type: 'snapshot', from: 2, term: 11, snapshot })
+    expect(node.status).toMatchObject({ lastIndex: 0, commit: 0, confState: members([1, 2, 4]) })
+    expect(sent).toMatchObject([{ type: 'appendResponse', index: 0 }])
   })
 
   it('RestoreVoterToLearner, RestoreLearnerPromotion, LearnerReceiveSnapshot: a snapshot may change what this node is', () => {
@@ -62,12 +71,19 @@ describe('R-core snapshots', () => {
     expect(appends(node.propose('x')).filter(({ to }) => to === 2)).toEqual([])
   })
 
-  it('IgnoreProvidingSnap: none is sent to a node that was not heard of', () => {
-    const node = new TestNode({ voters: [1, 2, 3] }).lead()
+  it('IgnoreProvidingSnap: none is sent to a node that was not heard of since the leader looked last', () => {
+    const node = new TestNode({ voters: [1, 2, 3], checkQuorum: true }).lead()
+    for (const id of [2, 3]) node.acknowledgedBy(id)
+    node.propose('x')
     node.acknowledgedBy(3)
     compact(node)
+    node.tick(ELECTION_TICKS)
+    // It lacks what is compacted, and is probed.
     node.raw.reportUnreachable(2)
-    expect(node.propose('x').filter(({ type, to }) => type === 'snapshot' && to === 2)).toEqual([])
+    expect(peer(node)).toMatchObject({ state: 'probe', next: 2, isPaused: false, isRecentlyActive: false })
+    const snapshots = (messages: readonly Message[]): Message[] => messages.filter(({ type, to }) => type === 'snapshot' && to === 2)
+    expect(snapshots(node.propose('x'))).toEqual([])
+    expect(snapshots(node.step({ type: 'heartbeatResponse', from: 2, term: 1 }))).toHaveLength(1)
   })
 
   it('SnapshotFailure, SnapshotSucceed, SnapshotAbort: probing goes on behind what is there then', () => {

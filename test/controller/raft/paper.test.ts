@@ -113,6 +113,34 @@ describe('R-paper §5.2 elections', () => {
     }
   })
 
+  it('FollowerVote: a node that has voted gives the candidate the time of an election', () => {
+    const node = new TestNode({ voters })
+    node.tick(ELECTION_TICKS - 1)
+    node.step({ type: 'vote', from: 2, term: 1 })
+    expect(node.tick(ELECTION_TICKS - 1)).toEqual([])
+    expect(node.tick(1).map(({ type }) => type)).toEqual(['vote', 'vote'])
+  })
+
+  it('FollowerStartElection: a node that hears its leader asks for no votes', () => {
+    const node = nodeIn('follower')
+    for (const type of ['heartbeat', 'append', 'heartbeat'] as const) {
+      node.tick(ELECTION_TICKS - 1)
+      node.step({ type, from: 2, term: 1 })
+      expect(node.status).toMatchObject({ role: 'follower', term: 1 })
+    }
+    node.tick(ELECTION_TICKS)
+    expect(node.role).toBe('candidate')
+  })
+
+  it('LeaderElectionInOneRoundRPC: of two answers of one node the first counts', () => {
+    const node = new TestNode({ voters })
+    node.campaign()
+    for (const reject of [true, false]) node.step({ type: 'voteResponse', from: 2, term: 1, reject })
+    expect(node.role).toBe('candidate')
+    node.step({ type: 'voteResponse', from: 3, term: 1 })
+    expect(node.role).toBe('leader')
+  })
+
   it('CandidateFallback: a candidate follows whoever appends in its term or a higher one', () => {
     for (const term of [1, 2]) {
       const node = nodeIn('candidate')

@@ -34,6 +34,11 @@ describe('R-core the face of the core', () => {
       expect(node.flush(), JSON.stringify(fields)).toEqual([])
       expect(node.status).toEqual(before)
     }
+    // Nobody else says that its own vote is on the disk.
+    const candidate = new TestNode({ voters: [1, 2, 3] })
+    candidate.raw.campaign()
+    for (const from of [1, 2]) candidate.raw.step(makeMessage({ type: 'voteResponse', from, to: 1, term: 1 }))
+    expect(candidate.role).toBe('candidate')
     // One that this node has not heard of may be a new member, and may have become leader.
     const node = new TestNode({ voters: [1, 2, 3] })
     node.step({ type: 'heartbeat', from: 9, term: 5 })

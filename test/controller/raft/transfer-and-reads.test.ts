@@ -82,6 +82,17 @@ describe('R-core leadership', () => {
     expect(network.node(1).raw.propose(Buffer.from('x')).ok).toBe(true)
   })
 
+  it('LeaderTransferTimeout: has a whole election timeout, whenever it began', () => {
+    const network = elected()
+    network.isolate(3)
+    network.tick(1, ELECTION_TICKS - 2)
+    transfer(network, 3)
+    network.tick(1, ELECTION_TICKS - 1)
+    expect(network.node(1).status.transferee).toBe(3)
+    network.tick(1, 1)
+    expect(network.node(1).status).toMatchObject({ role: 'leader', transferee: 0 })
+  })
+
   it('LeaderTransferReceiveHigherTermVote: an election ends it', () => {
     const network = elected()
     network.isolate(3)
@@ -199,6 +210,9 @@ describe('messages from outside', () => {
     const malformed: Partial<Message>[] = [
       { type: 'append', entries: [entry] },
       { type: 'append', index: 4, entries: [{ ...entry, term: 9 }] },
+      // A leader's terms do not go back.
+      { type: 'append', term: 3, logTerm: 1, entries: [2, 1].map((term, at) => ({ ...entry, index: at + 1, term })) },
+      { type: 'append', term: 3, logTerm: 2, index: 4, entries: [entry] },
       { type: 'append', index: Number.NaN },
       { type: 'append', index: -1 },
       { type: 'heartbeat', commit: 0.5 },
