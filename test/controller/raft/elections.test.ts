@@ -288,8 +288,7 @@ describe('R-core candidates', () => {
     node.campaign()
     expect(node.status).toMatchObject({ role: 'preCandidate', term: 1 })
     // Votes in term 1, and consent to it, both late.
-    for (const type of ['voteResponse', 'preVoteResponse'] as const)
-      for (const from of [4, 5]) node.step({ type, from, term: 1 })
+    for (const type of ['voteResponse', 'preVoteResponse'] as const) for (const from of [4, 5]) node.step({ type, from, term: 1 })
     expect(node.status).toMatchObject({ role: 'preCandidate', term: 1 })
     for (const from of [4, 5]) node.step({ type: 'preVoteResponse', from, term: 2 })
     expect(node.status).toMatchObject({ role: 'candidate', term: 2 })
