@@ -35,6 +35,16 @@ export interface StorageStats {
   readonly openFileCount: number
 }
 
+/** Copies on this node that are not as they were written. */
+export interface DamageView {
+  readonly foundCount: number
+  list(): readonly { readonly topic: string; readonly partition: number; readonly error: TidemarkError }[]
+  /** This node leads, and a replica that is counted on is not complete. */
+  lacksRecords(partition: Partition, replicaId: number): void
+  /** Another replica is about to lead. */
+  isGivenUp(replica: { readonly topic: string; readonly partition: number }): boolean
+}
+
 /** What the port knows of its connections. */
 export interface PortStats {
   readonly connectionCount: number
@@ -55,6 +65,7 @@ export class Broker {
   readonly storageStats: () => StorageStats
   /** What is wrong with the data directory: out of service, or full. */
   readonly storageTrouble: () => TidemarkError | undefined
+  readonly damage: () => DamageView | undefined
   /** What this node knows of the cluster. */
   readonly view: MetadataView
   /** Who decides about it. */
@@ -86,6 +97,7 @@ export class Broker {
     readonly portStats: () => PortStats
     readonly storageStats: () => StorageStats
     readonly storageTrouble: () => TidemarkError | undefined
+    readonly damage: () => DamageView | undefined
     readonly view: MetadataView
     readonly controller: ActiveController
     readonly controllerId: () => number
@@ -104,6 +116,7 @@ export class Broker {
     this.portStats = parts.portStats
     this.storageStats = parts.storageStats
     this.storageTrouble = parts.storageTrouble
+    this.damage = parts.damage
     this.view = parts.view
     this.controller = parts.controller
     this.catchUp = new MetadataCatchUp(parts.controller, parts.view, runtime.timers)

@@ -7,6 +7,7 @@ import { MetadataObserver } from '../controller/metadata-observer.ts'
 import { MetadataView } from '../controller/metadata-view.ts'
 import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
 import type { RaftStore } from '../controller/raft-store.ts'
+import type { DataDirIdentity } from '../log/data-dir-identity.ts'
 import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { QuorumAction } from '../protocol/gen/tidemark/v1/cluster.ts'
@@ -26,11 +27,6 @@ const RETRY_MS = 200
 /** Of the time a node has to stop, the part in which others take over what it leads. */
 const HANDOVER_PART = 0.5
 
-export interface DirectoryIdentity {
-  readonly clusterId: string
-  readonly directoryId: string
-}
-
 export interface LinkOptions {
   /** Undefined: as gRPC does. */
   readonly dial: Dial | undefined
@@ -43,7 +39,9 @@ export class ClusterLink {
   readonly controller: ActiveController
   readonly #config: NodeConfig
   readonly #runtime: Runtime
-  readonly #identity: DirectoryIdentity
+  readonly #identity: DataDirIdentity
+  /** Of this run of the process. */
+  readonly #incarnationId: string
   readonly #options: LinkOptions
   readonly #failed: Deferred<Error> = createDeferred<Error>()
   #controllerNode: ControllerNode | undefined
@@ -53,10 +51,11 @@ export class ClusterLink {
   #isClosed = false
   readonly #closed: Deferred<void> = createDeferred<void>()
 
-  constructor(config: NodeConfig, runtime: Runtime, identity: DirectoryIdentity, options: LinkOptions) {
+  constructor(config: NodeConfig, runtime: Runtime, identity: DataDirIdentity, options: LinkOptions) {
     this.#config = config
     this.#runtime = runtime
     this.#identity = identity
+    this.#incarnationId = encodeUuid(runtime.random.bytes(16))
     this.#options = options
     this.view = new MetadataView(runtime.timers)
     this.controller = new ActiveController({
@@ -122,6 +121,7 @@ export class ClusterLink {
       runtime: this.#runtime,
       view: this.view,
       directoryId: this.#identity.directoryId,
+      run: { starts: this.#identity.starts, incarnationId: this.#incarnationId },
       clusterId: () => this.view.image.clusterId || this.#identity.clusterId,
       store: await openStore(),
       snapshotEvery: this.#options.snapshotEvery,
@@ -150,8 +150,10 @@ export class ClusterLink {
       wantFence: node.wantFence,
       registration: {
         nodeId,
-        incarnationId: encodeUuid(this.#runtime.random.bytes(16)),
+        incarnationId: this.#incarnationId,
         directoryId: this.#identity.directoryId,
+        starts: this.#identity.starts,
+        imageOf: this.#identity.imageOf,
         ...this.#ownAddress(node),
         alternatives: this.#config.advertise.slice(1).map(({ host, port }) => formatAddress(host, port)),
         rack,

@@ -97,10 +97,12 @@ export class CompactionLoop {
     this.#current = undefined
   }
 
-  #failed({ topic, partition }: Partition, error: unknown): undefined {
-    const { code, message } = TidemarkError.from(error)
+  #failed({ topic, partition, log }: Partition, cause: unknown): undefined {
+    const error = TidemarkError.from(cause)
+    const { code, message } = error
     // It was closed, cut or shortened meanwhile: nothing is wrong.
     if (code === 'CANCELLED') return
+    if (code === 'CORRUPT_LOG') log.damaged(error)
     this.#counters.failedCount++
     this.#runtime.log.error('compaction.failed', { topic, partition, code, error: message })
   }

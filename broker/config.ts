@@ -32,6 +32,7 @@ export interface Limits {
   readonly compactionMemoryBytes: number
   readonly compactionBytesPerSecond: number
   readonly openFilesMax: number
+  readonly scrubBytesPerSecondMax: number
   readonly diskMinFreeBytes: number
   readonly handshakeTimeoutMs: number
   readonly idleTimeoutMs: number
@@ -59,6 +60,8 @@ export interface NodeConfig {
   readonly defaultReplicas: number
   readonly retentionCheckMs: number
   readonly compactionCheckMs: number
+  /** 0: never. */
+  readonly scrubPeriodMs: number
   readonly shutdownTimeoutMs: number
   /** Empty: this node alone. */
   readonly voters: readonly VoterAddress[]
@@ -215,6 +218,7 @@ function configOf(values: Record<string, unknown>): NodeConfig {
     defaultReplicas: get<number>('default_replicas'),
     retentionCheckMs: get<number>('retention_check'),
     compactionCheckMs: get<number>('compaction_check'),
+    scrubPeriodMs: get<number>('scrub_period'),
     shutdownTimeoutMs: get<number>('shutdown_timeout'),
     voters: get<readonly VoterAddress[]>('voters'),
     join: get<readonly ListenAddress[]>('join'),
@@ -250,6 +254,7 @@ function configOf(values: Record<string, unknown>): NodeConfig {
       compactionMemoryBytes: get<number>('limits.compaction_memory'),
       compactionBytesPerSecond: get<number>('limits.compaction_bytes_per_second'),
       openFilesMax: get<number>('limits.open_files'),
+      scrubBytesPerSecondMax: get<number>('limits.scrub_bytes_per_second'),
       diskMinFreeBytes: get<number>('limits.disk_min_free'),
       handshakeTimeoutMs: get<number>('limits.handshake_timeout'),
       idleTimeoutMs: get<number>('limits.idle_timeout'),

@@ -1,8 +1,10 @@
 /** The controller of a node that has the role: its quorum log, and the state machine over it. */
 import { Controller, type ControllerParts } from '../controller/controller.ts'
 import { GrpcQuorumTransport } from '../controller/grpc-quorum-transport.ts'
+import { isOlderDisk } from '../controller/metadata/older-disk.ts'
 import type { MetadataView } from '../controller/metadata-view.ts'
 import type { PeerAddress, PeerChannels } from '../controller/peer-channels.ts'
+import type { QuorumSender } from '../controller/quorum-transport.ts'
 import { openRaftLog, type RaftLog } from '../controller/raft-log.ts'
 import type { RaftStore } from '../controller/raft-store.ts'
 import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
@@ -20,6 +22,7 @@ export interface ControllerNodeParts {
   /** Where what the log says is applied. */
   readonly view: MetadataView
   readonly directoryId: string
+  readonly run: Pick<QuorumSender, 'starts' | 'incarnationId'>
   readonly clusterId: () => string
   readonly store: RaftStore
   /** Batches between two snapshots; undefined: as many as usual. */
@@ -34,11 +37,16 @@ export interface ControllerNodeParts {
 
 /** Takes the store over. Time passes for it once its log is started. */
 export async function openControllerNode(parts: ControllerNodeParts): Promise<ControllerNode> {
-  const { config, runtime, store, directoryId } = parts
+  const { config, runtime, store, directoryId, run, view } = parts
   const log = await openRaftLog({
     runtime,
     nodeId: config.nodeId,
     directoryId,
+    run,
+    isOlderDisk: (nodeId, sender) => {
+      const known = view.image.nodes.get(nodeId)
+      return known !== undefined && isOlderDisk(known, sender)
+    },
     clusterId: parts.clusterId,
     store,
     openTransport: (receiver) => new GrpcQuorumTransport(receiver, runtime.clock, parts.channels),
@@ -55,7 +63,7 @@ export async function openControllerNode(parts: ControllerNodeParts): Promise<Co
     defaults: { partitions: config.defaultPartitions, replicas: config.defaultReplicas },
   }
   try {
-    return { log, controller: new Controller(log, controllerParts, parts.view) }
+    return { log, controller: new Controller(log, controllerParts, view) }
   } catch (error) {
     // Why it cannot be opened matters, not what closing it makes of that.
     await log.close().catch(() => {})

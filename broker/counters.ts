@@ -39,5 +39,7 @@ export class Counters {
   coldReadCount = 0
   retentionDeletedSegmentCount = 0
   readonly compaction: CompactionCounters = new CompactionCounters()
+  scrubbedBytes = 0
+  scrubPassCount = 0
   readonly produceLatency: LatencyHistogram = new LatencyHistogram()
 }

@@ -37,6 +37,11 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     defaultText: '15s',
     text: 'How often logs are looked for that have enough to compact.',
   },
+  scrub_period: {
+    type: duration(0, 365 * DAY_MS),
+    defaultText: '7d',
+    text: 'Within this time everything on disk is read once and its checksums are compared, so that damage is found while another replica has what is lost. 0s: never.',
+  },
   shutdown_timeout: {
     type: duration(100, 3_600_000),
     defaultText: '30s',
@@ -187,6 +192,11 @@ export const NODE_SETTINGS: Readonly<Record<string, NodeSetting>> = {
     text: 'Bytes that compaction reads and writes a second, of the node; 0: as fast as it goes.',
   },
   'limits.open_files': { type: integer(16, 1_000_000), defaultText: '4096', text: 'Segment and index files open at the same time.' },
+  'limits.scrub_bytes_per_second': {
+    type: size(64 * 1024, 64 * GIB),
+    defaultText: '8MiB',
+    text: 'The most that is read in a second to find damage, however much there is.',
+  },
   'limits.disk_min_free': {
     type: size(0, 1024 * GIB),
     defaultText: '64MiB',

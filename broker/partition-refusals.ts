@@ -24,6 +24,14 @@ export function notLeader(
   })
 }
 
+/** The copy here is damaged, and another replica is about to lead. */
+export function givenUp(where: string): TidemarkError {
+  return new TidemarkError('LEADER_NOT_AVAILABLE', `${where} is damaged on this node, another replica is about to lead it`, {
+    retryAfterMs: 50,
+    outcome: 'failed',
+  })
+}
+
 export function wrongEpoch(where: string, asked: number, present: number): TidemarkError {
   const code = asked < present ? 'FENCED_LEADER_EPOCH' : 'UNKNOWN_LEADER_EPOCH'
   return new TidemarkError(code, `the request knows leader epoch ${asked} of ${where}, it is ${present}`, { outcome: 'failed' })

@@ -14,7 +14,7 @@ import { ByteBudget } from './backpressure.ts'
 import { LogChanges } from './log-changes.ts'
 import { Partition } from './partition.ts'
 import type { PartitionHost } from './partition-host.ts'
-import { type KnownElsewhere, notHere } from './partition-refusals.ts'
+import { givenUp, type KnownElsewhere, notHere } from './partition-refusals.ts'
 import { mayBeRefetched, openOrSetAside } from './replication/damaged-replica.ts'
 import { Turnstile } from './turnstile.ts'
 
@@ -44,6 +44,9 @@ export interface RegistryHost extends PartitionHost<Partition> {
   reviewed(partition: Partition): void
   /** The partition is gone from this node. */
   closed(partition: Partition): void
+  /** A log could not be opened because it is damaged. */
+  unreadable(replica: { readonly topic: string; readonly topicId: string; readonly partition: number }, error: TidemarkError): void
+  isGivenUp(replica: { readonly topic: string; readonly partition: number }): boolean
   /** What the metadata knows of a partition that is not on this node; for refusals. */
   metadataOf(topic: string, partition: number): KnownElsewhere | undefined
 }
@@ -91,7 +94,7 @@ export class PartitionRegistry {
       case 'opening':
         throw new TidemarkError('LEADER_NOT_AVAILABLE', `${topic}-${partition} is being opened`, { retryAfterMs: 50, outcome: 'failed' })
       case 'failed':
-        throw slot.error
+        throw this.#host.isGivenUp({ topic, partition }) ? givenUp(`${topic}-${partition}`) : slot.error
     }
   }
 
@@ -113,6 +116,14 @@ export class PartitionRegistry {
     const slots = this.#topics.get(topic)
     if (slots === undefined) throw new TidemarkError('UNKNOWN_TOPIC', `no topic named ${JSON.stringify(topic)}`)
     return [...slots.entries()].sort(([a], [b]) => a - b).flatMap(([, slot]) => (slot.state === 'open' ? [slot.partition] : []))
+  }
+
+  /** Sets the copy of a partition aside and begins it anew, if it still follows and nobody counts on it. */
+  async refetch(topicId: string, number: number): Promise<void> {
+    const partition = this.peekById(topicId, number)
+    if (partition === undefined) return
+    await this.changes.over(partition)
+    if (!partition.isRetired && mayBeRefetched(partition.metadata, this.#host.nodeId)) await this.changes.reset(partition, 0)
   }
 
   /** Every open partition, by topic and number. */
@@ -219,6 +230,8 @@ export class PartitionRegistry {
     if (slots?.get(number) !== opening) return
     slots.set(number, slot)
     if (slot.state === 'open') this.#host.reviewed(slot.partition)
+    else if (slot.state === 'failed' && slot.error.code === 'CORRUPT_LOG')
+      this.#host.unreadable({ topic: topic.name, topicId: topic.topicId, partition: number }, slot.error)
   }
 
   #removeTopic(topic: TopicMetadata): void {

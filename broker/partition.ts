@@ -7,7 +7,8 @@
  */
 import { minInsyncOf } from '../controller/metadata/min-insync.ts'
 import type { PartitionMetadata } from '../controller/metadata/image.ts'
-import type { Appended, LogListener, PartitionLog } from '../log/partition-log.ts'
+import type { Appended, LogListener } from '../log/log-types.ts'
+import type { PartitionLog } from '../log/partition-log.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { TopicConfig } from '../protocol/topic-config.ts'
 import { Acknowledgements } from './acknowledgements.ts'
@@ -286,9 +287,8 @@ export class Partition implements LogListener, ParkingPlace {
       reached(undefined)
       return
     }
-    const isFirst = !this.isWaiting
+    if (!this.isWaiting) this.#host.waiting(this)
     this.#acks.add(what, offset, deadlineMs, reached)
-    if (isFirst) this.#host.waiting(this)
   }
 
   #raise(offset: number): void {

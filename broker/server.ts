@@ -26,6 +26,7 @@ import { ProducerIds } from './producer-ids.ts'
 import { GrpcReplicaChannel } from './replication/grpc-channel.ts'
 import { NodeReplication } from './replication/node-replication.ts'
 import { RetentionLoop } from './retention-loop.ts'
+import { ScrubLoop } from './scrub-loop.ts'
 import { tcpNetwork } from './transport/tcp-network.ts'
 
 /** How long calls under way may go on once everything they wait for has been answered. */
@@ -81,8 +82,8 @@ class Node implements RunningNode {
   #cluster: ClusterLink | undefined
   #broker: Broker | undefined
   #listening: Listening | undefined
-  #retention: RetentionLoop | undefined
-  #compaction: CompactionLoop | undefined
+  /** What is done to the logs without being asked. */
+  #upkeep: readonly { close(): Promise<void> }[] = []
   #replication: NodeReplication | undefined
   #unsubscribe: (() => void) | undefined
   #closing: Promise<void> | undefined
@@ -118,7 +119,7 @@ class Node implements RunningNode {
     const startedMs = this.#runtime.clock.monotonic()
     this.#network.prepare?.()
     const dataDir = await this.#openDataDir()
-    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.claim(this.#config.nodeId), {
+    const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.owner.claim(this.#config.nodeId), {
       dial: this.#network.dial,
       snapshotEvery: this.#options.snapshotEvery,
     })
@@ -127,21 +128,15 @@ class Node implements RunningNode {
     // Both are waited for even when one fails: what the other opened has to be closed again.
     const opened = await Promise.allSettled([cluster.open(() => this.#quorumStore()), this.#listen(cluster)])
     for (const result of opened) if (result.status === 'rejected') throw result.reason
-    await cluster.join({
-      host: this.host,
-      port: this.port,
-      cleanShutdownEpoch: dataDir.cleanShutdownEpoch,
-      wantFence: () => dataDir.failure !== undefined,
-    })
-    await dataDir.joinCluster(cluster.view.image.clusterId)
-    dataDir.setNodeEpoch(cluster.nodeEpoch)
+    await this.#join(cluster, dataDir)
+    await dataDir.owner.joinCluster(cluster.view.image.clusterId)
+    dataDir.owner.nodeEpoch = cluster.nodeEpoch
     const broker = this.#createBroker(dataDir, cluster)
     this.#unsubscribe = cluster.view.subscribe((_image, delta) => broker.partitions.apply(delta))
     await broker.partitions.openAll(cluster.view.image)
     await this.#reportStrays(dataDir, cluster)
-    if (!dataDir.wasCleanShutdown) this.#reportUnclean(broker)
-    this.#retention = new RetentionLoop(broker.partitions, broker.counters, this.#runtime, this.#config.retentionCheckMs)
-    this.#compaction = new CompactionLoop(broker.partitions, broker.counters.compaction, this.#runtime, this.#config)
+    if (!dataDir.owner.wasCleanShutdown) this.#reportUnclean(broker)
+    this.#upkeep = this.#startUpkeep(broker)
     broker.serve()
     await cluster.enter()
     this.#runtime.log.info('node.started', {
@@ -150,7 +145,7 @@ class Node implements RunningNode {
       address: `${this.host}:${this.port}`,
       dataDir: this.#config.dataDir,
       partitionCount: broker.partitions.count,
-      cleanStart: dataDir.wasCleanShutdown,
+      cleanStart: dataDir.owner.wasCleanShutdown,
       tookMs: Math.round(this.#runtime.clock.monotonic() - startedMs),
     })
   }
@@ -173,6 +168,7 @@ class Node implements RunningNode {
       tailCacheBytes: limits.tailCacheBytes,
       openFilesMax: limits.openFilesMax,
       diskMinFreeBytes: limits.diskMinFreeBytes,
+      damaged: (log, error) => this.#replication?.damaged(log, error),
     })
     return this.#dataDir
   }
@@ -186,6 +182,21 @@ class Node implements RunningNode {
   async #listen(cluster: ClusterLink): Promise<void> {
     const served = { broker: () => this.#broker, controllerNode: () => cluster.controllerNode }
     this.#listening = await this.#network.listen(served, this.#config, this.#runtime)
+  }
+
+  /** Rejects with `DATA_DIR_OUTDATED` when the directory is an older image of itself: it is another one from then on, for the next start. */
+  async #join(cluster: ClusterLink, dataDir: DataDir): Promise<void> {
+    const { owner } = dataDir
+    const wantFence = (): boolean => dataDir.failure !== undefined
+    try {
+      await cluster.join({ host: this.host, port: this.port, cleanShutdownEpoch: owner.cleanShutdownEpoch, wantFence })
+    } catch (error) {
+      if (TidemarkError.is(error) && error.code === 'DATA_DIR_OUTDATED') {
+        await owner.renew()
+        this.#runtime.log.warn('directory.renewed', { nodeId: this.nodeId, ...owner.identity })
+      }
+      throw error
+    }
   }
 
   #createBroker(dataDir: DataDir, cluster: ClusterLink): Broker {
@@ -212,6 +223,7 @@ class Node implements RunningNode {
         openFileCount: dataDir.openFileCount,
       }),
       storageTrouble: () => dataDir.health.trouble,
+      damage: () => this.#replication?.damage,
       createPartitions: (waiting) => this.#createPartitions(dataDir, cluster, waiting),
       nodeCalls: new NodeCalls(
         (id) => cluster.registeredAddress(id),
@@ -248,6 +260,14 @@ class Node implements RunningNode {
     return partitions
   }
 
+  #startUpkeep({ partitions, counters }: Broker): { close(): Promise<void> }[] {
+    const { retentionCheckMs, scrubPeriodMs: periodMs, limits } = this.#config
+    const retention = new RetentionLoop(partitions, counters, this.#runtime, retentionCheckMs)
+    const compaction = new CompactionLoop(partitions, counters.compaction, this.#runtime, this.#config)
+    const pace = { periodMs, bytesPerSecondMax: limits.scrubBytesPerSecondMax }
+    return [retention, compaction, new ScrubLoop(() => partitions.all(), this.#runtime, pace, counters)]
+  }
+
   /** Directories that no topic claims are kept: only the metadata may say that data can go. */
   async #reportStrays(dataDir: DataDir, { view }: ClusterLink): Promise<void> {
     const { topics } = view.image
@@ -269,8 +289,7 @@ class Node implements RunningNode {
     this.#listening?.stop()
     this.#broker?.stopServing()
     await this.#listening?.drain(CALL_GRACE_MS)
-    await this.#retention?.close()
-    await this.#compaction?.close()
+    for (const loop of this.#upkeep) await loop.close()
     this.#unsubscribe?.()
     await this.#replication?.close()
     this.#broker?.partitions.retireAll(new TidemarkError('SHUTTING_DOWN'))
@@ -278,6 +297,6 @@ class Node implements RunningNode {
     await this.#cluster?.close()
     await this.#dataDir?.close()
     this.#listening?.destroy()
-    if (this.#retention !== undefined) this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
+    if (this.#upkeep.length > 0) this.#runtime.log.info('node.stopped', { nodeId: this.nodeId })
   }
 }

@@ -21,6 +21,7 @@ const NODE_CALLS: ReadonlySet<string> = new Set([
   'registerNode',
   'heartbeat',
   'alterPartitions',
+  'distrustReplicas',
   'allocateProducerIds',
   'readMetadataVersion',
 ])
@@ -36,6 +37,7 @@ const CALLS = {
   registerNode: ControllerService.registerNode,
   heartbeat: ControllerService.heartbeat,
   alterPartitions: ControllerService.alterPartitions,
+  distrustReplicas: ControllerService.distrustReplicas,
   allocateProducerIds: ControllerService.allocateProducerIds,
   readMetadataVersion: ControllerService.readMetadataVersion,
   createTopics: ClusterService.createTopics,

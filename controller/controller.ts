@@ -7,40 +7,8 @@
  * rare, and one request may carry thousands of them.
  */
 import { TidemarkError } from '../protocol/errors.ts'
-import type {
-  AlterConfigsRequest,
-  AlterConfigsResponse,
-  AlterNodesRequest,
-  AlterNodesResponse,
-  AlterQuorumRequest,
-  AlterQuorumResponse,
-  CreateTopicsRequest,
-  CreateTopicsResponse,
-  DeleteTopicsRequest,
-  DeleteTopicsResponse,
-  DescribeQuorumRequest,
-  DescribeQuorumResponse,
-  ElectLeadersRequest,
-  ElectLeadersResponse,
-  GrowTopicsRequest,
-  GrowTopicsResponse,
-  ListReassignmentsRequest,
-  ListReassignmentsResponse,
-  ReassignRequest,
-  ReassignResponse,
-} from '../protocol/gen/tidemark/v1/cluster.ts'
-import type {
-  AllocateProducerIdsRequest,
-  AllocateProducerIdsResponse,
-  AlterPartitionsRequest,
-  AlterPartitionsResponse,
-  NodeHeartbeatRequest,
-  NodeHeartbeatResponse,
-  ReadMetadataVersionRequest,
-  ReadMetadataVersionResponse,
-  RegisterNodeRequest,
-  RegisterNodeResponse,
-} from '../protocol/gen/tidemark/v1/controller.ts'
+import type * as cluster from '../protocol/gen/tidemark/v1/cluster.ts'
+import type * as nodes from '../protocol/gen/tidemark/v1/controller.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import type { Runtime, Timer } from '../runtime/runtime.ts'
 import { DutyRounds } from './duty-rounds.ts'
@@ -49,6 +17,7 @@ import { alterPartitions } from './metadata/alter-partitions.ts'
 import { applyBatch } from './metadata/apply.ts'
 import { alterConfigs } from './metadata/configs.ts'
 import type { Decision } from './metadata/decision.ts'
+import { distrustReplicas } from './metadata/distrust-replicas.ts'
 import { electLeaders } from './metadata/elections.ts'
 import type { MetadataImage, NodeMetadata } from './metadata/image.ts'
 import { heartbeat, nameCluster, registerNode } from './metadata/nodes.ts'
@@ -145,25 +114,25 @@ export class Controller {
     return this.#decide((image) => nameCluster(image, this.#newId()))
   }
 
-  createTopics(request: CreateTopicsRequest): Promise<CreateTopicsResponse> {
+  createTopics(request: cluster.CreateTopicsRequest): Promise<cluster.CreateTopicsResponse> {
     const context = { defaults: this.#parts.defaults, newTopicId: () => this.#newId() }
     return this.#decide((image) => createTopics(image, request, context))
   }
 
-  deleteTopics(request: DeleteTopicsRequest): Promise<DeleteTopicsResponse> {
+  deleteTopics(request: cluster.DeleteTopicsRequest): Promise<cluster.DeleteTopicsResponse> {
     return this.#decide((image) => deleteTopics(image, request))
   }
 
-  growTopics(request: GrowTopicsRequest): Promise<GrowTopicsResponse> {
+  growTopics(request: cluster.GrowTopicsRequest): Promise<cluster.GrowTopicsResponse> {
     return this.#decide((image) => growTopics(image, request))
   }
 
-  alterConfigs(request: AlterConfigsRequest): Promise<AlterConfigsResponse> {
+  alterConfigs(request: cluster.AlterConfigsRequest): Promise<cluster.AlterConfigsResponse> {
     return this.#decide((image) => alterConfigs(image, request))
   }
 
   /** Answered with the epoch of this run of the node. */
-  registerNode(request: RegisterNodeRequest): Promise<RegisterNodeResponse> {
+  registerNode(request: nodes.RegisterNodeRequest): Promise<nodes.RegisterNodeResponse> {
     return this.#decide((image) => {
       const decision = registerNode(image, request, (nodeId) => this.#sessions.isAlive(nodeId))
       this.#sessions.heard(request.nodeId, decision.response.nodeEpoch, 0)
@@ -171,7 +140,7 @@ export class Controller {
     })
   }
 
-  async heartbeat(request: NodeHeartbeatRequest): Promise<NodeHeartbeatResponse> {
+  async heartbeat(request: nodes.NodeHeartbeatRequest): Promise<nodes.NodeHeartbeatResponse> {
     const { nodeId, nodeEpoch, metadataVersion, wantShutdown } = request
     await this.#decide((image) => {
       const decision = heartbeat(image, request)
@@ -186,49 +155,53 @@ export class Controller {
   }
 
   /** Leaders change who is in sync. */
-  alterPartitions(request: AlterPartitionsRequest): Promise<AlterPartitionsResponse> {
+  alterPartitions(request: nodes.AlterPartitionsRequest): Promise<nodes.AlterPartitionsResponse> {
     return this.#decide((image) => alterPartitions(image, request))
   }
 
+  distrustReplicas(request: nodes.DistrustReplicasRequest): Promise<nodes.DistrustReplicasResponse> {
+    return this.#decide((image) => distrustReplicas(image, request))
+  }
+
   /** The quorum as its leader knows it, or, on another node, as that one does. */
-  async describeQuorum(_request: DescribeQuorumRequest): Promise<DescribeQuorumResponse> {
+  async describeQuorum(_request: cluster.DescribeQuorumRequest): Promise<cluster.DescribeQuorumResponse> {
     const quorum = this.#log.describeQuorum()
     return { ...quorum, members: withRegistered(quorum.members, this.image) }
   }
 
-  async alterQuorum(request: AlterQuorumRequest): Promise<AlterQuorumResponse> {
+  async alterQuorum(request: cluster.AlterQuorumRequest): Promise<cluster.AlterQuorumResponse> {
     if (!this.#log.leadership.isActive) throw this.#log.notController()
     await this.#log.alterQuorum(request)
     return { error: undefined }
   }
 
   /** Producer ids that nobody had before. */
-  allocateProducerIds(request: AllocateProducerIdsRequest): Promise<AllocateProducerIdsResponse> {
+  allocateProducerIds(request: nodes.AllocateProducerIdsRequest): Promise<nodes.AllocateProducerIdsResponse> {
     return this.#decide((image) => allocateProducerIds(image, request))
   }
 
   /** Everything that was decided before the call is in this version. */
-  async readMetadataVersion(_request: ReadMetadataVersionRequest): Promise<ReadMetadataVersionResponse> {
+  async readMetadataVersion(_request: nodes.ReadMetadataVersionRequest): Promise<nodes.ReadMetadataVersionResponse> {
     if (!this.leadership.isActive) throw this.#log.notController()
     await this.#log.readBarrier()
     return { metadataVersion: this.image.version }
   }
 
-  electLeaders(request: ElectLeadersRequest): Promise<ElectLeadersResponse> {
+  electLeaders(request: cluster.ElectLeadersRequest): Promise<cluster.ElectLeadersResponse> {
     return this.#decide((image) => electLeaders(image, request))
   }
 
   /** Answered when the moves have begun. */
-  reassign(request: ReassignRequest): Promise<ReassignResponse> {
+  reassign(request: cluster.ReassignRequest): Promise<cluster.ReassignResponse> {
     return this.#decide((image) => reassign(image, request))
   }
 
-  listReassignments(_request: ListReassignmentsRequest): Promise<ListReassignmentsResponse> {
+  listReassignments(_request: cluster.ListReassignmentsRequest): Promise<cluster.ListReassignmentsResponse> {
     return this.#decide((image) => ({ records: [], response: listReassignments(image) }))
   }
 
   /** Answered when it is decided; a drain goes on for as long as its moves take. */
-  alterNodes(request: AlterNodesRequest): Promise<AlterNodesResponse> {
+  alterNodes(request: cluster.AlterNodesRequest): Promise<cluster.AlterNodesResponse> {
     return this.#decide((image) => alterNodes(image, request))
   }
 

@@ -10,6 +10,7 @@ import {
   QuorumSnapshot,
 } from '../protocol/gen/tidemark/v1/quorum.ts'
 import { VoterDescription as Voter } from '../protocol/gen/tidemark/v1/controller.ts'
+import type { QuorumSender } from './quorum-transport.ts'
 import type { ConfChange, Entry, Message, MessageType, Snapshot } from './raft/messages.ts'
 
 const TYPE_NUMBERS: Readonly<Record<MessageType, QuorumMessageType>> = {
@@ -52,9 +53,7 @@ export function decodeEntry(bytes: Uint8Array): Entry {
 }
 
 /** A message without the snapshot, which goes in pieces, and without what says where it comes from. */
-export function messageToWire(
-  message: Message,
-): Omit<QuorumMessage, 'clusterId' | 'directoryId' | 'toDirectoryId' | 'snapshot' | 'snapshotBytes'> {
+export function messageToWire(message: Message): Omit<QuorumMessage, keyof QuorumSender | 'snapshot' | 'snapshotBytes'> {
   const { type, from, to, term, logTerm, index, commit, entries, reject, rejectHint, context } = message
   const number = TYPE_NUMBERS[type]
   return { type: number, from, to, term, logTerm, index, commit, entries: entries.map(entryToWire), reject, rejectHint, context }

@@ -7,6 +7,9 @@ export interface QuorumSender {
   /** Empty while the cluster has no name. */
   readonly clusterId: string
   readonly directoryId: string
+  /** How often its directory was started, and by which run of the process; 0: it does not count. */
+  readonly starts: number
+  readonly incarnationId: string
   /** The disk that the sender believes the receiver votes with; empty: not known. */
   readonly toDirectoryId: string
 }

@@ -1,7 +1,7 @@
 /** What a Raft driver needs. */
 import type { VoterDescription } from '../protocol/gen/tidemark/v1/controller.ts'
 import type { Runtime } from '../runtime/runtime.ts'
-import type { OpenQuorumTransport } from './quorum-transport.ts'
+import type { OpenQuorumTransport, QuorumSender } from './quorum-transport.ts'
 import type { RaftStore } from './raft-store.ts'
 
 export interface RaftDriverOptions {
@@ -9,6 +9,10 @@ export interface RaftDriverOptions {
   readonly nodeId: number
   /** Of the disk that `store` is on. */
   readonly directoryId: string
+  /** This start of it; undefined: starts are not counted. */
+  readonly run?: Pick<QuorumSender, 'starts' | 'incarnationId'>
+  /** Whether a controller's disk is an earlier image of itself, as far as is known. */
+  readonly isOlderDisk?: (nodeId: number, sender: QuorumSender) => boolean
   /** Of the cluster that the node belongs to; empty while it does not know. */
   readonly clusterId: () => string
   readonly store: RaftStore

@@ -17,6 +17,7 @@ import { Delivery } from './delivery.ts'
 import { LeaderDoubt } from './leader-doubt.ts'
 import { decodeSnapshot } from './quorum-codec.ts'
 import type { QuorumMembers } from './quorum-members.ts'
+import { checkSender, forgotten } from './quorum-sender.ts'
 import type { QuorumReceiver, QuorumSender, QuorumTransport } from './quorum-transport.ts'
 import { type Entry, type Message, payloadBytes } from './raft/messages.ts'
 import { RawNode, type Ready, type ReadState } from './raft/raw-node.ts'
@@ -122,24 +123,19 @@ export class RaftDriver implements QuorumReceiver {
     }
   }
 
-  receive(message: Message, { clusterId, directoryId, toDirectoryId }: QuorumSender): void {
-    const { nodeId } = this.#options
-    const ours = this.#options.clusterId()
-    if (clusterId !== '' && ours !== '' && clusterId !== ours)
-      throw new TidemarkError('INCONSISTENT_CLUSTER_ID', `node ${message.from} is of cluster ${clusterId}, node ${nodeId} of ${ours}`)
-    if (!this.members.admits(message.from, directoryId)) {
-      const known = this.members.directoryOf(message.from)
-      throw new TidemarkError(
-        'DATA_DIR_INVALID',
-        `controller ${message.from} votes with the data directory ${known} and comes with ${directoryId}; bring the old one back, or remove the node from the quorum and let it join again`,
-      )
-    }
+  receive(message: Message, sender: QuorumSender): void {
+    const { nodeId, isOlderDisk } = this.#options
+    const { toDirectoryId } = sender
+    checkSender(message.from, sender, { nodeId, clusterId: this.#options.clusterId(), members: this.members, isOlderDisk })
     if (toDirectoryId !== '' && toDirectoryId !== this.#options.directoryId) {
       this.#mistaken(toDirectoryId)
       return
     }
     if (message.to !== nodeId) throw new TidemarkError('INVALID_REQUEST', `a message for node ${message.to} reached node ${nodeId}`)
-    this.input(() => this.raw.step(message))
+    // A leader commits by heartbeat only what this node has said is on its disk.
+    const end = this.#storage.lastIndex()
+    if (message.type === 'heartbeat' && message.commit > end) this.#fail(forgotten(this.#options, message.commit, end))
+    else this.input(() => this.raw.step(message))
   }
 
   unreachable(nodeId: number): void {
@@ -261,7 +257,7 @@ export class RaftDriver implements QuorumReceiver {
   }
 
   #send(messages: readonly Message[]): void {
-    const { clusterId, directoryId } = this.#options
+    const { clusterId, directoryId, run = { starts: 0, incarnationId: '' } } = this.#options
     for (const message of messages) {
       const to = this.members.get(message.to)
       if (to !== undefined)
@@ -269,6 +265,7 @@ export class RaftDriver implements QuorumReceiver {
           clusterId: clusterId(),
           directoryId,
           toDirectoryId: to.directoryId,
+          ...run,
         })
     }
   }
@@ -287,7 +284,7 @@ export class RaftDriver implements QuorumReceiver {
 
   #fail(cause: unknown): void {
     const message = `the metadata log failed: ${cause instanceof Error ? cause.message : String(cause)}`
-    const isRefusal = TidemarkError.is(cause) && cause.code === 'DATA_DIR_INVALID'
+    const isRefusal = TidemarkError.is(cause) && (cause.code === 'DATA_DIR_INVALID' || cause.code === 'DATA_DIR_OUTDATED')
     this.#end ??= isRefusal ? cause : new TidemarkError('STORAGE_FAILED', message, { cause, outcome: 'failed' })
     this.#ticks?.cancel()
     this.#events.failedToGoOn(this.#end)

@@ -74,18 +74,23 @@ export interface FollowedEnd {
   readonly latestEpoch: number
   /** Below, offsets may be missing in the leader's log. */
   readonly sparseBelow: number
+  /** Of the leader that sends. */
+  readonly leaderEpoch: number
 }
 
 /** Whether a batch that came from a leader follows on the end of a log. Throws `CORRUPT_BATCH`, `OFFSET_OUT_OF_RANGE`. */
 export function checkFollows(
   batch: Buffer,
   where: string,
-  { endOffset, latestEpoch, sparseBelow }: FollowedEnd,
+  { endOffset, latestEpoch, sparseBelow, leaderEpoch }: FollowedEnd,
 ): { readonly baseOffset: number; readonly epoch: number } {
   // A flipped bit goes no further.
   if (!isChecksumRight(batch)) throw new TidemarkError('CORRUPT_BATCH', `a batch of ${where} came from its leader with a wrong checksum`)
   const baseOffset = readBaseOffset(batch)
   const epoch = readLeaderEpoch(batch)
+  // The checksum does not cover it.
+  if (epoch > leaderEpoch)
+    throw new TidemarkError('CORRUPT_BATCH', `a batch of ${where} came from its leader of epoch ${leaderEpoch} with epoch ${epoch}`)
   if (follows(baseOffset, endOffset, sparseBelow) && epoch >= latestEpoch) return { baseOffset, epoch }
   throw new TidemarkError(
     'OFFSET_OUT_OF_RANGE',

@@ -12,6 +12,8 @@ export interface ScanRange {
   /** The least offset the first batch may have; undefined: offsets are for someone else to judge. */
   readonly firstOffset: number | undefined
   readonly checkCrc: boolean
+  /** The walk ends, between two batches, once it has gone over so many bytes. Default: no limit. */
+  readonly maxBytes?: number
 }
 
 /** Where a walk ended, and why if not at the end of its range. */
@@ -31,19 +33,21 @@ export async function* batchChunks(handle: FileHandle, range: ScanRange): AsyncG
   let memory = Buffer.alloc(0)
   let { from: position } = range
   let nextOffset = range.firstOffset ?? 0
-  let chunkBytes = CHUNK_BYTES
-  while (position < range.to) {
+  const usualBytes = Math.min(CHUNK_BYTES, range.maxBytes ?? CHUNK_BYTES)
+  const end = Math.min(range.to, range.from + (range.maxBytes ?? range.to))
+  let chunkBytes = usualBytes
+  while (position < end) {
     const length = Math.min(chunkBytes, range.to - position)
     if (memory.length < length) memory = Buffer.allocUnsafeSlow(length)
     const chunk = memory.subarray(0, await handle.read(memory, 0, length, position))
     const batches: PlacedBatch[] = []
     let at = 0
     let damage: Damage | undefined
-    chunkBytes = CHUNK_BYTES
-    while (position + at < range.to && damage === undefined) {
+    chunkBytes = usualBytes
+    while (position + at < end && damage === undefined) {
       const step = stepAt(chunk, at, range.to - position - at, nextOffset, range.checkCrc)
       if (step.kind === 'damaged') damage = { position: position + at, what: step.what }
-      if (step.kind === 'short') chunkBytes = Math.max(CHUNK_BYTES, step.neededBytes)
+      if (step.kind === 'short') chunkBytes = Math.max(usualBytes, step.neededBytes)
       if (step.kind !== 'batch') break
       const batch = chunk.subarray(at, at + step.sizeBytes)
       batches.push({ batch, position: position + at })

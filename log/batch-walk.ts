@@ -65,6 +65,8 @@ export interface Wanted {
   readonly endOffset: number
   /** Below, offsets may be missing. */
   readonly sparseBelow: number
+  /** Whether checksums are compared, of what is handed on. */
+  readonly checkCrc: boolean
 }
 
 /**
@@ -92,7 +94,7 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
   let unwantedOffset: number | undefined
   let at = 0
   while (position + at < fileBytes) {
-    const step = stepAt(chunk, at, fileBytes - position - at, nextOffset, false)
+    const step = wantedStepAt(chunk, at, fileBytes - position - at, nextOffset, wanted)
     if (step.kind === 'damaged') {
       // What lies before the damage is sound; who asks for more will hear of it.
       if (start >= 0) break
@@ -119,6 +121,13 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
   if (start < 0) return { kind: 'none', position: position + at, firstOffset: unwantedOffset }
   const batches = chunk.subarray(start, at)
   return { kind: 'batches', batches, position: position + start, firstOffset: readBaseOffset(batches), nextOffset }
+}
+
+/** As `stepAt`, with the checksum of a batch that is wanted: what is only passed on the way to it is looked at by who wants that. */
+function wantedStepAt(chunk: Buffer, at: number, fileBytesLeft: number, nextOffset: number, { offset, checkCrc }: Wanted): Step {
+  const step = stepAt(chunk, at, fileBytesLeft, nextOffset, false)
+  if (!checkCrc || step.kind !== 'batch' || readLastOffset(chunk, at) < offset || isChecksumRight(chunk, at)) return step
+  return { kind: 'damaged', what: `the checksum of the batch at offset ${readBaseOffset(chunk, at)} is wrong` }
 }
 
 function largestBatchBytes(): number {

@@ -65,7 +65,8 @@ export async function hasWaitedLong({ segments, cleanOffset }: Cleanable, config
   const first = segments.find(({ endOffset }) => endOffset > cleanOffset)
   if (maxCompactionLagMs === Number.POSITIVE_INFINITY || first === undefined) return false
   const { segment, endOffset } = first
-  const batches = await segment.read({ offset: segment.baseOffset, maxBytes: 0, endOffset, sparseBelow: endOffset }, indexIntervalBytes)
+  const oldest = { offset: segment.baseOffset, maxBytes: 0, endOffset, sparseBelow: endOffset, checkCrc: true }
+  const batches = await segment.read(oldest, indexIntervalBytes)
   return batches !== undefined && nowMs - readMaxTimestamp(batches) > maxCompactionLagMs
 }
 

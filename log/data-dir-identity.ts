@@ -15,6 +15,10 @@ export interface DataDirIdentity {
   readonly nodeId: number
   /** Made once; a wiped disk is another directory. */
   readonly directoryId: string
+  /** How often it was taken into use. */
+  readonly starts: number
+  /** The directory that this was found to be an older image of, and ceased to be; empty: none. */
+  readonly imageOf: string
 }
 
 /** Undefined in a new directory. Throws `DATA_DIR_INVALID`. */
@@ -22,16 +26,19 @@ export async function readIdentity(files: Files, directory: string): Promise<Dat
   const path = `${directory}/${IDENTITY_FILE}`
   const content = await readSmallFile(files, path)
   if (content === undefined) return undefined
-  const { version, clusterId, nodeId, directoryId } = parseJsonFile(content, path)
+  const { version, clusterId, nodeId, directoryId, starts = 0, imageOf = '' } = parseJsonFile(content, path)
   if (version !== FORMAT_VERSION)
     throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
   const isSound =
     typeof clusterId === 'string' &&
     (clusterId === '' || isUuid(clusterId)) &&
     typeof directoryId === 'string' &&
-    typeof nodeId === 'number'
+    typeof nodeId === 'number' &&
+    typeof starts === 'number' &&
+    Number.isSafeInteger(starts) &&
+    typeof imageOf === 'string'
   if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
-  return { clusterId, nodeId, directoryId }
+  return { clusterId, nodeId, directoryId, starts, imageOf }
 }
 
 export async function writeIdentity(files: Files, directory: string, identity: DataDirIdentity): Promise<void> {

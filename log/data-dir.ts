@@ -3,7 +3,7 @@
  *
  * ```
  * <data>/lock.<n>                    who uses it
- * <data>/meta.properties.json        cluster id, node id, directory id
+ * <data>/meta.properties.json        cluster id, node id, directory id, number of starts
  * <data>/clean-shutdown              only between a clean stop and the next start
  * <data>/topics/<topic>-<partition>/ one log each
  * ```
@@ -14,8 +14,8 @@ import { invariant } from '../runtime/invariant.ts'
 import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
 import { BackgroundSync } from './background-sync.ts'
 import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
-import { type DataDirIdentity, markCleanShutdown, readIdentity, takeCleanShutdown, writeIdentity } from './data-dir-identity.ts'
 import { DirectoryHealth } from './directory-health.ts'
+import { DirectoryOwner } from './directory-owner.ts'
 import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
@@ -48,10 +48,13 @@ export interface DataDirOptions {
   readonly openFilesMax: number
   /** With less free space nothing is appended. */
   readonly diskMinFreeBytes: number
+  /** Something in a log is not as it was written. */
+  readonly damaged?: (log: PartitionLog, error: TidemarkError) => void
 }
 
 export class DataDir {
   readonly path: string
+  readonly owner: DirectoryOwner
   readonly #runtime: Runtime
   readonly #lock: DirectoryLock
   readonly #pool: FilePool
@@ -63,19 +66,19 @@ export class DataDir {
   /** Being opened or open, by name of the directory. */
   readonly #claimed = new Set<string>()
   readonly #background: BackgroundSync
-  #identity: DataDirIdentity | undefined
-  #wasCleanShutdown = false
-  #cleanShutdownEpoch = 0
-  #nodeEpoch = 0
+  readonly #noteDamage: (log: PartitionLog, error: TidemarkError) => void
+  #hadLogs = false
   #closing: Promise<void> | undefined
 
-  private constructor(path: string, options: DataDirOptions, lock: DirectoryLock) {
+  private constructor(path: string, options: DataDirOptions, lock: DirectoryLock, owner: DirectoryOwner) {
     const { runtime } = options
     this.path = path
+    this.owner = owner
     this.#runtime = runtime
     this.#lock = lock
     this.#pool = new FilePool(runtime.files, options.openFilesMax, () => this.#background.flushNow())
     this.#background = new BackgroundSync(runtime)
+    this.#noteDamage = options.damaged ?? (() => {})
     this.#tailCache = new TailCache(options.tailCacheBytes)
     this.#trash = new Trash(runtime.files, runtime.timers, runtime.log)
     this.#health = new DirectoryHealth(path, runtime, options.diskMinFreeBytes, (error) => {
@@ -90,24 +93,16 @@ export class DataDir {
       await makeDurableDirectory(files, `${path}/${TOPICS_DIRECTORY}`)
       return files.lock(`${path}/${LOCK_FILE}`)
     })
-    const dataDir = new DataDir(path, options, lock)
     try {
-      await guarded(path, () => dataDir.#takeUp())
-      return dataDir
+      return await guarded(path, async () => {
+        const dataDir = new DataDir(path, options, lock, await DirectoryOwner.open(path, options.runtime))
+        await dataDir.#sweep()
+        return dataDir
+      })
     } catch (error) {
       await lock.release()
       throw error
     }
-  }
-
-  /** Undefined in a new directory. */
-  get identity(): DataDirIdentity | undefined {
-    return this.#identity
-  }
-
-  /** The last process that used it stopped in order. */
-  get wasCleanShutdown(): boolean {
-    return this.#wasCleanShutdown
   }
 
   get failure(): TidemarkError | undefined {
@@ -124,42 +119,6 @@ export class DataDir {
 
   get openFileCount(): number {
     return this.#pool.openCount
-  }
-
-  /** The node epoch under which the directory was closed cleanly; 0 after an unclean stop. */
-  get cleanShutdownEpoch(): number {
-    return this.#cleanShutdownEpoch
-  }
-
-  /** Under which epoch it is used from now on: said by the mark of a clean shutdown. */
-  setNodeEpoch(nodeEpoch: number): void {
-    this.#nodeEpoch = nodeEpoch
-  }
-
-  /** Says whose directory it is: a new one gets an id, an old one is compared (`DATA_DIR_INVALID`). */
-  async claim(nodeId: number): Promise<DataDirIdentity> {
-    const present = this.#identity
-    if (present?.nodeId === nodeId) return present
-    if (present === undefined) {
-      this.#identity = { clusterId: '', nodeId, directoryId: encodeUuid(this.#runtime.random.bytes(16)) }
-      await writeIdentity(this.#runtime.files, this.path, this.#identity)
-      return this.#identity
-    }
-    throw new TidemarkError(
-      'DATA_DIR_INVALID',
-      `${this.path} belongs to node ${present.nodeId} of cluster ${present.clusterId || '(none yet)'}, not to node ${nodeId}`,
-    )
-  }
-
-  /** Says of which cluster the claimed directory is. Throws `DATA_DIR_INVALID` when it is another's. */
-  async joinCluster(clusterId: string): Promise<void> {
-    const present = this.#identity
-    invariant(present !== undefined, 'a directory is claimed before it joins')
-    if (present.clusterId === clusterId) return
-    if (present.clusterId !== '')
-      throw new TidemarkError('DATA_DIR_INVALID', `${this.path} belongs to cluster ${present.clusterId}, and this is cluster ${clusterId}`)
-    this.#identity = { ...present, clusterId }
-    await writeIdentity(this.#runtime.files, this.path, this.#identity)
   }
 
   /**
@@ -223,7 +182,7 @@ export class DataDir {
     const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
     for (const stray of recovered.strays) await this.#trash.removeNow(stray)
     // A process that was killed may have made names that only the kernel knows.
-    if (!this.#wasCleanShutdown) await files.syncDirectory(directory)
+    if (!this.owner.wasCleanShutdown) await files.syncDirectory(directory)
     const parts = {
       ...segmentParts,
       runtime: this.#runtime,
@@ -231,6 +190,7 @@ export class DataDir {
       tail: this.#tailCache.createTail(),
       trash: this.#trash,
       noteDirty: this.#background.noteDirty,
+      noteDamage: this.#noteDamage,
     }
     return new PartitionLog(parts, { topic, topicId, partition, directory }, config, recovered)
   }
@@ -272,22 +232,22 @@ export class DataDir {
     await inGroups([...this.#logs.values()], CONCURRENCY, (log) => log.close().catch(note))
     await this.#trash.close()
     await this.#pool.close()
-    if (this.#health.failure === undefined && failures.length === 0) {
-      await markCleanShutdown(this.#runtime.files, this.path, this.#nodeEpoch).catch(note)
+    // Who gave up before the logs were opened has not made durable what an unclean stop left to the kernel.
+    const isSound = this.owner.wasCleanShutdown || !this.#hadLogs || this.#logs.size > 0
+    if (this.#health.failure === undefined && failures.length === 0 && isSound) {
+      await this.owner.leaveClean().catch(note)
     }
     await this.#lock.release()
     if (failures.length > 0) throw failures[0]
   }
 
-  async #takeUp(): Promise<void> {
+  /** Removes what was deleted and not yet gone when the last process ended. */
+  async #sweep(): Promise<void> {
     const { files } = this.#runtime
-    const { wasClean, nodeEpoch } = await takeCleanShutdown(files, this.path)
-    this.#wasCleanShutdown = wasClean
-    this.#cleanShutdownEpoch = nodeEpoch
-    this.#identity = await readIdentity(files, this.path)
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
     for (const name of await files.list(topics)) {
       if (name.endsWith(DELETED_SUFFIX)) await this.#trash.removeNow(`${topics}/${name}`)
+      else this.#hadLogs = true
     }
     await files.syncDirectory(topics)
   }

@@ -56,6 +56,12 @@ export class LeaderEpochs {
     return { epoch: found.epoch, endOffset: this.#entries[at + 1]?.startOffset ?? logEnd }
   }
 
+  /** Of the record at `offset`, and where it ends; epoch -1 when it is not known. */
+  at(offset: number): { readonly epoch: number; readonly endOffset: number } {
+    const at = this.#entries.findLastIndex(({ startOffset }) => startOffset <= offset)
+    return { epoch: this.#entries[at]?.epoch ?? -1, endOffset: this.#entries[at + 1]?.startOffset ?? Number.POSITIVE_INFINITY }
+  }
+
   serialize(): Buffer {
     const lines = [
       String(VERSION),

@@ -18,24 +18,25 @@ import { checkBatch, checkFollows, producerOf } from './append-checks.ts'
 import { LogCompactor } from './compaction.ts'
 import type { GroupCommit } from './group-commit.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
-import { LogReader } from './log-reader.ts'
+import { LogReader, type ReaderOwner } from './log-reader.ts'
 import type { Appended, LogDescription, LogIdentity, LogListener } from './log-types.ts'
 import { LogWriter, type WriterOwner, type WriterParts } from './log-writer.ts'
 import type { ProducerState } from './producer-state.ts'
 import type { RecoveredLog } from './recovery.ts'
 import { LogRetention } from './retention.ts'
+import { type ScrubPlace, type ScrubStep, scrubStep } from './scrub.ts'
 import type { TimedOffset } from './time-lookup.ts'
 import { LogUpkeep } from './upkeep.ts'
-
-export type { Appended, LogDescription, LogListener } from './log-types.ts'
 
 /** What a log needs of its data directory. */
 export interface LogParts extends WriterParts {
   /** Asks to be flushed within a second, and checkpointed some time later. */
   readonly noteDirty: (log: PartitionLog) => void
+  /** Something that was durable is not as it was written. */
+  readonly noteDamage: (log: PartitionLog, error: TidemarkError) => void
 }
 
-export class PartitionLog implements WriterOwner {
+export class PartitionLog implements WriterOwner, ReaderOwner {
   readonly topic: string
   readonly partition: number
   readonly topicId: string
@@ -65,15 +66,7 @@ export class PartitionLog implements WriterOwner {
     this.#upkeep = new LogUpkeep(parts, identity.directory, recovered)
     this.#writer = new LogWriter(this, parts, this.#upkeep, recovered.logEndOffset)
     this.#commit = this.#writer.commit
-    this.#reader = new LogReader({
-      name: `${identity.topic}-${identity.partition}`,
-      directory: identity.directory,
-      tail: parts.tail,
-      upkeep: this.#upkeep,
-      commit: this.#commit,
-      config: () => this.#config,
-      logEndOffset: () => this.#logEndOffset,
-    })
+    this.#reader = new LogReader(this, { tail: parts.tail, upkeep: this.#upkeep, commit: this.#commit })
     const log = { directory: identity.directory, upkeep: this.#upkeep, writer: this.#writer, config: () => this.#config }
     this.#compactor = new LogCompactor({ ...parts, ...log, producers: recovered.producers })
     this.#retention = new LogRetention({
@@ -110,7 +103,6 @@ export class PartitionLog implements WriterOwner {
     return this.#commit.queuedBytes
   }
 
-  /** The leader epochs of the log and where each began. */
   get leaderEpochs(): LeaderEpochs {
     return this.#epochs
   }
@@ -138,14 +130,7 @@ export class PartitionLog implements WriterOwner {
   }
 
   describe(): LogDescription {
-    const { segments } = this.#upkeep
-    return {
-      logStartOffset: this.logStartOffset,
-      logEndOffset: this.#logEndOffset,
-      flushedOffset: this.flushedOffset,
-      sizeBytes: segments.reduce((sum, segment) => sum + segment.sizeBytes, 0),
-      segmentCount: segments.length,
-    }
+    return { ...this.#upkeep.describe(), logEndOffset: this.#logEndOffset, flushedOffset: this.flushedOffset }
   }
 
   /**
@@ -179,10 +164,10 @@ export class PartitionLog implements WriterOwner {
    * log offsets may be missing. Throws `CORRUPT_BATCH` for a batch that changed on the way, `OFFSET_OUT_OF_RANGE` when it does not follow,
    * `DISK_FULL` or `STORAGE_FAILED`; then nothing was appended.
    */
-  appendAsFollower(batch: Buffer, sparseBelow = 0): void {
+  appendAsFollower(batch: Buffer, leaderEpoch: number, sparseBelow = 0): void {
     if (this.#ended !== undefined) throw this.#ended
     this.#parts.health.checkWritable()
-    const end = { endOffset: this.#logEndOffset, latestEpoch: this.#epochs.latest, sparseBelow }
+    const end = { endOffset: this.#logEndOffset, latestEpoch: this.#epochs.latest, sparseBelow, leaderEpoch }
     const { baseOffset, epoch } = checkFollows(batch, `${this.topic}-${this.partition}`, end)
     if (baseOffset > this.#logEndOffset) this.#upkeep.mayBeSparse(sparseBelow)
     const producer = producerOf(batch)
@@ -203,12 +188,12 @@ export class PartitionLog implements WriterOwner {
   }
 
   /**
-   * Whole batches from the one that holds `offset`: at least one even when larger than `maxBytes`, none that reaches `endOffset`.
-   * Empty at the end. Throws `OFFSET_OUT_OF_RANGE` below the log start and above the log end, `CORRUPT_LOG` for lengths
-   * and offsets that cannot be right; checksums are the reader's to check.
+   * Whole batches from the one that holds `offset`: at least one even when larger than `maxBytes`, none that reaches `endOffset`. Empty at the
+   * end. Throws `OFFSET_OUT_OF_RANGE` below the log start and above the log end, `CORRUPT_LOG` for lengths, offsets and epochs that cannot be
+   * right. Checksums are the reader's to check; with `isSuspect`, for one that got something damaged, those on the disk are compared.
    */
-  read(offset: number, maxBytes: number, endOffset: number): Promise<Buffer[]> {
-    return this.#reader.read(offset, maxBytes, endOffset)
+  read(offset: number, maxBytes: number, endOffset: number, isSuspect = false): Promise<Buffer[]> {
+    return this.#reader.read(offset, maxBytes, endOffset, isSuspect)
   }
 
   /** The first record whose timestamp is `timestampMs` or later, below `endOffset`. */
@@ -271,6 +256,16 @@ export class PartitionLog implements WriterOwner {
   storageFailed(error: TidemarkError): void {
     this.#commit.stop(error)
     this.undoFrom(this.flushedOffset, error)
+  }
+
+  /** Checks a part of what is on disk, from `place` on; `damaged` hears of what is wrong. */
+  scrub(place: ScrubPlace, maxBytes: number): Promise<ScrubStep> {
+    return scrubStep({ log: this, segments: this.#upkeep.segments }, place, maxBytes)
+  }
+
+  /** What was durable is not as it was written. Of a log that has ended others change the files: that says nothing. */
+  damaged(error: TidemarkError): void {
+    if (this.#ended === undefined) this.#parts.noteDamage(this, error)
   }
 
   progressed(hasWritten: boolean): void {

@@ -151,7 +151,7 @@ export class Segment {
 
   /**
    * Reads whole batches: from the first that ends at or behind `offset`, at least one, up to `maxBytes`, all below `endOffset`. Undefined when
-   * there are none. Throws `CORRUPT_LOG` when lengths or offsets cannot be right; checksums are left to the reader.
+   * there are none. Throws `CORRUPT_LOG` when lengths or offsets cannot be right, or a checksum that was to be compared is wrong.
    */
   async read(wanted: Wanted, intervalBytes: number): Promise<Buffer | undefined> {
     const end = this.#readEnds?.take(wanted.offset)

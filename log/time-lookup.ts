@@ -79,7 +79,7 @@ async function* batchesOf(segment: Segment, range: OffsetRange, intervalBytes: n
   let next = Math.max(range.startOffset, segment.baseOffset)
   while (next < range.endOffset) {
     const { endOffset, sparseBelow } = range
-    const batches = await segment.read({ offset: next, maxBytes: STEP_BYTES, endOffset, sparseBelow }, intervalBytes)
+    const batches = await segment.read({ offset: next, maxBytes: STEP_BYTES, endOffset, sparseBelow, checkCrc: true }, intervalBytes)
     if (batches === undefined) return
     for (let at = 0; at < batches.length; at += readBatchSize(batches, at)) {
       if (readBaseOffset(batches, at) >= range.endOffset) return

@@ -93,6 +93,13 @@ export const CLUSTER_ERRORS = {
     text: 'another process with this node id is alive',
     help: 'Give each node an id of its own, or wait until the session of the old process has run out.',
   },
+  DATA_DIR_OUTDATED: {
+    number: 1003,
+    grpc: GRPC.FAILED_PRECONDITION,
+    retriable: false,
+    text: 'the data directory is an older image of itself, such as a restored backup: what it promised since is not in it',
+    help: 'It counts as another disk from now on: start the node again, a controller with `join` instead of `voters`. Its copies are brought up to date by their leaders.',
+  },
   UNKNOWN_NODE: {
     number: 102,
     grpc: GRPC.NOT_FOUND,

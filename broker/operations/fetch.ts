@@ -9,6 +9,7 @@
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
+import { givenUp } from '../partition-refusals.ts'
 import type { ParkedFetch } from '../purgatory.ts'
 import type { ResponseMemory } from '../response-memory.ts'
 
@@ -27,6 +28,8 @@ export interface FetchPartition {
   readonly offset: number
   /** 0: no limit of its own. */
   readonly maxBytes: number
+  /** What came from there before was damaged. */
+  readonly isSuspect: boolean
 }
 
 export interface FetchRequest {
@@ -148,7 +151,7 @@ class FetchOperation implements PendingFetch {
       checkOffset(partition, entry.offset)
       checkContinues(partition, entry)
       if (entry.offset >= partition.highWatermark || (budgetBytes <= 0 && !isFirst)) return resultOf(partition, [])
-      const batches = partition.log.readCached(entry.offset, budgetBytes, partition.highWatermark)
+      const batches = entry.isSuspect ? undefined : partition.log.readCached(entry.offset, budgetBytes, partition.highWatermark)
       return batches === undefined ? undefined : resultOf(partition, withinBudget(batches, budgetBytes, isFirst))
     } catch (error) {
       return failedResult(entry, TidemarkError.from(error))
@@ -160,11 +163,13 @@ class FetchOperation implements PendingFetch {
     this.#memory.take(budgetBytes)
     try {
       const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
-      const batches = await partition.log.read(entry.offset, budgetBytes, partition.highWatermark)
+      const batches = await partition.log.read(entry.offset, budgetBytes, partition.highWatermark, entry.isSuspect)
       this.#broker.counters.coldReadCount++
       return resultOf(partition, withinBudget(batches, budgetBytes, isFirst))
-    } catch (error) {
-      return failedResult(entry, TidemarkError.from(error))
+    } catch (caught) {
+      const error = TidemarkError.from(caught)
+      const isGivenUp = error.code === 'CORRUPT_LOG' && this.#broker.damage()?.isGivenUp(entry) === true
+      return failedResult(entry, isGivenUp ? givenUp(`${entry.topic}-${entry.partition}`) : error)
     } finally {
       this.#memory.release(budgetBytes)
     }

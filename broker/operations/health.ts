@@ -49,7 +49,12 @@ function storageReasons(broker: Broker): HealthReason[] {
 }
 
 function partitionReasons(broker: Broker): HealthReason[] {
-  return broker.partitions
-    .failures()
-    .map(({ topic, partition, error }) => ({ code: error.code, message: `${topic}-${partition}: ${error.message}` }))
+  const failures = broker.partitions.failures()
+  const isFailed = (topic: string, partition: number): boolean => failures.some((one) => one.topic === topic && one.partition === partition)
+  // One that could not be opened is damaged as well: once is enough.
+  const damaged = (broker.damage()?.list() ?? []).filter(({ topic, partition }) => !isFailed(topic, partition))
+  return [...failures, ...damaged].map(({ topic, partition, error }) => ({
+    code: error.code,
+    message: `${topic}-${partition}: ${error.message}`,
+  }))
 }

@@ -15,7 +15,7 @@ import type {
 import type { Timer } from '../../runtime/runtime.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
-import { checkRange, divergenceOf, noteProgress } from '../replication/leader-rules.ts'
+import { checkRange, divergenceOf, isWronglyCountedOn, noteProgress } from '../replication/leader-rules.ts'
 
 /** Records in one answer. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
@@ -24,7 +24,7 @@ const WAIT_MAX_MS = 10_000
 const PARTITIONS_MAX = 20_000
 
 /** What of a node answers its followers. */
-export type ReplicaSource = Pick<Broker, 'view' | 'partitions' | 'runtime' | 'checkServing'>
+export type ReplicaSource = Pick<Broker, 'view' | 'partitions' | 'runtime' | 'checkServing' | 'damage'>
 
 /** Calls `done` once, perhaps before it returns, unless the result is cancelled before. */
 export function replicaFetch(
@@ -99,7 +99,10 @@ class ReplicaFetch {
   /** Takes the follower's word for how far it is; an error when it cannot be taken. */
   #noteProgress(entry: ReplicaFetchPartition): TidemarkError | undefined {
     try {
-      noteProgress(this.#partitionOf(entry), entry, this.#request)
+      const partition = this.#partitionOf(entry)
+      const { nodeId } = this.#request
+      if (isWronglyCountedOn(partition, entry, nodeId)) this.#broker.damage()?.lacksRecords(partition, nodeId)
+      noteProgress(partition, entry, this.#request)
       return undefined
     } catch (error) {
       return TidemarkError.from(error)
@@ -167,8 +170,9 @@ class ReplicaFetch {
       const maxBytes = Math.min(budgetBytes, entry.maxBytes || budgetBytes)
       // What is written, be it durable here or not: followers make it durable at the same time.
       if (maxBytes <= 0 || entry.fetchOffset >= log.writtenOffset) return known
-      const batches =
-        log.readCached(entry.fetchOffset, maxBytes, log.writtenOffset) ?? (await log.read(entry.fetchOffset, maxBytes, log.writtenOffset))
+      const { fetchOffset, suspect } = entry
+      const cached = suspect ? undefined : log.readCached(fetchOffset, maxBytes, log.writtenOffset)
+      const batches = cached ?? (await log.read(fetchOffset, maxBytes, log.writtenOffset, suspect))
       // Meanwhile another may lead, and what was read be cut off.
       partition.checkLeadership(entry.leaderEpoch)
       const joined = batches.length === 1 ? (batches[0] as Buffer) : Buffer.concat(batches)

@@ -20,6 +20,10 @@ export interface Followed {
   leaderEpoch: number
   /** Monotonic; not asked for before. */
   retryAtMs: number
+  /** What came last could not be appended: the leader is to look whether its disk is at fault. */
+  isSuspect: boolean
+  /** A person was told that what comes from the leader is damaged. */
+  isDamageSaid: boolean
   /** What the leader was told last. */
   reportedOffset: number
 }

@@ -24,7 +24,7 @@ export type FollowerLog = Pick<PartitionLog, 'logStartOffset' | 'logEndOffset' |
 
 export function nextFetch(
   log: FollowerLog,
-  partition: { readonly topicId: string; readonly partition: number; readonly leaderEpoch: number },
+  partition: { readonly topicId: string; readonly partition: number; readonly leaderEpoch: number; readonly suspect: boolean },
   maxBytes: number,
 ): ReplicaFetchPartition {
   return {

@@ -62,8 +62,10 @@ export class LeaderFetcher {
       this.#fetchNext()
       return
     }
-    const followed = known ?? { partition, leaderEpoch, retryAtMs: 0, reportedOffset: -1 }
+    const followed = known ?? { partition, leaderEpoch, retryAtMs: 0, isSuspect: false, isDamageSaid: false, reportedOffset: -1 }
     followed.leaderEpoch = leaderEpoch
+    followed.isSuspect = false
+    followed.isDamageSaid = false
     followed.retryAtMs = 0
     this.#followed.set(partition, followed)
     this.#byKey.set(keyOf(partition), followed)
@@ -147,7 +149,7 @@ export class LeaderFetcher {
       const { topicId, partition, leaderEpoch, log } = one.partition
       one.reportedOffset = log.flushedOffset
       this.#unreported.delete(one)
-      return nextFetch(log, { topicId, partition, leaderEpoch }, PARTITION_BYTES)
+      return nextFetch(log, { topicId, partition, leaderEpoch, suspect: one.isSuspect }, PARTITION_BYTES)
     })
     return { correlationId, clusterId: clusterId(), nodeId, nodeEpoch: nodeEpoch(), minBytes: 1, ...limits, partitions }
   }
@@ -208,7 +210,9 @@ export class LeaderFetcher {
     const step = stepFor(log, asked, result)
     switch (step.kind) {
       case 'append':
-        for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch, result.sparseBelow)
+        followed.isSuspect = true
+        for (const batch of splitBatches(step.batches)) log.appendAsFollower(batch, followed.leaderEpoch, result.sparseBelow)
+        followed.isSuspect = false
         // The others first, next time: an answer may be full before it comes to the last.
         this.#followed.delete(partition)
         this.#followed.set(partition, followed)
@@ -246,8 +250,10 @@ export class LeaderFetcher {
     const { runtime } = this.#node
     followed.retryAtMs = runtime.clock.monotonic() + RETRY_MS * (1 + runtime.random.float())
     const { topic, partition } = followed.partition
-    // Damage does not go away by itself: a person has to hear of it.
-    const level = error.code === 'CORRUPT_BATCH' || error.code === 'CORRUPT_LOG' ? 'error' : 'debug'
+    // Damage may not go away by itself: a person has to hear of it, once.
+    const isDamage = error.code === 'CORRUPT_BATCH' || error.code === 'CORRUPT_LOG'
+    const level = isDamage && !followed.isDamageSaid ? 'error' : 'debug'
+    followed.isDamageSaid ||= isDamage
     runtime.log[level]('replica.postponed', { topic, partition, leaderId: this.#leaderId, code: error.code, error: error.message })
     this.#fetchLater(2 * RETRY_MS)
   }

@@ -2,10 +2,13 @@
 import type { ActiveController } from '../../controller/active-controller.ts'
 import type { MetadataView } from '../../controller/metadata-view.ts'
 import type { Runtime, Timer } from '../../runtime/runtime.ts'
+import type { PartitionLog } from '../../log/partition-log.ts'
+import { TidemarkError } from '../../protocol/errors.ts'
 import type { Partition } from '../partition.ts'
 import type { PartitionRegistry, RegistryHost } from '../partition-registry.ts'
 import type { KnownElsewhere } from '../partition-refusals.ts'
 import type { ReplicaChannel } from './channel.ts'
+import { DamagedReplicas, type ReplicaName } from './damaged-replicas.ts'
 import { IsrChanger } from './isr-changer.ts'
 import type { IsrProposal } from './leader-state.ts'
 import { ReplicaFetchers } from './replica-fetchers.ts'
@@ -27,6 +30,7 @@ export interface NodeReplicationParts {
 }
 
 export class NodeReplication implements RegistryHost {
+  readonly damage: DamagedReplicas
   readonly #parts: NodeReplicationParts
   readonly #fetchers: ReplicaFetchers
   readonly #changer: IsrChanger
@@ -35,15 +39,22 @@ export class NodeReplication implements RegistryHost {
   constructor(parts: NodeReplicationParts) {
     const { nodeId, nodeEpoch, runtime, view, controller, channel, replicaLagMaxMs } = parts
     const clusterId = (): string => view.image.clusterId
+    const node = (): { clusterId: string; nodeId: number; nodeEpoch: number } => ({
+      clusterId: clusterId(),
+      nodeId,
+      nodeEpoch: nodeEpoch(),
+    })
     this.#parts = parts
-    this.#changer = new IsrChanger({ controller, runtime, node: () => ({ clusterId: clusterId(), nodeId, nodeEpoch: nodeEpoch() }) })
+    this.#changer = new IsrChanger({ controller, runtime, node })
+    const refetch = ({ topicId, partition }: ReplicaName): Promise<void> => parts.partitions().refetch(topicId, partition)
+    this.damage = new DamagedReplicas({ controller, runtime, view, node, refetch })
     this.#fetchers = new ReplicaFetchers({
       nodeId,
       clusterId,
       nodeEpoch,
       runtime,
       channel,
-      truncate: (partition, offset) => parts.partitions().changes.truncate(partition, offset),
+      truncate: (partition, offset) => this.#truncate(partition, offset),
       reset: (partition, offset) => parts.partitions().changes.reset(partition, offset),
     })
     this.#review = runtime.timers.every(replicaLagMaxMs * REVIEW_PART, () => {
@@ -94,17 +105,43 @@ export class NodeReplication implements RegistryHost {
 
   reviewed(partition: Partition): void {
     this.#fetchers.review(partition)
+    this.damage.reviewed(partition)
   }
 
   closed(partition: Partition): void {
     this.#fetchers.forget(partition)
+    this.damage.forget(partition)
+  }
+
+  /** What the log of a partition had on disk is not as it was written. */
+  damaged(log: PartitionLog, error: TidemarkError): void {
+    this.damage.found(log, log, error)
+  }
+
+  unreadable(replica: ReplicaName, error: TidemarkError): void {
+    this.damage.found(replica, undefined, error)
+  }
+
+  isGivenUp(replica: Pick<ReplicaName, 'topic' | 'partition'>): boolean {
+    return this.damage.isGivenUp(replica)
   }
 
   /** Resolves when no log is being cut or begun anew any more. */
   async close(): Promise<void> {
     this.#review.cancel()
     this.#changer.close()
+    this.damage.close()
     this.#fetchers.close()
     await this.#parts.partitions().settled()
+  }
+
+  async #truncate(partition: Partition, offset: number): Promise<void> {
+    try {
+      await this.#parts.partitions().changes.truncate(partition, offset)
+    } catch (error) {
+      // Where it is to be cut cannot be found: the log that is left is the one that was.
+      if (TidemarkError.is(error) && error.code === 'CORRUPT_LOG') this.damaged(partition.log, error)
+      throw error
+    }
   }
 }

@@ -68,6 +68,18 @@ export class Fetcher {
     this.schedule()
   }
 
+  /**
+   * What came from `offset` on is damaged: it is asked for once more. The bytes may have changed on the way, and if it is the leader's disk
+   * another one will lead. Throws what is no damage, and what comes damaged again.
+   */
+  askAgain(partition: PartitionFetch, generation: number, offset: number, error: unknown): [] {
+    if (generation !== partition.generation) return []
+    if (partition.isSuspect || !TidemarkError.is(error) || error.code !== 'CORRUPT_BATCH') throw error
+    this.seek(partition, offset)
+    partition.isSuspect = true
+    return []
+  }
+
   /** Asks for whatever may be asked for, once this turn's changes are all made. */
   schedule(): void {
     if (this.#isDue || this.#isClosed) return

@@ -77,6 +77,7 @@ export class NodeFetch {
           leaderEpochPlusOne: (info?.partitions[partition.partition]?.leaderEpoch ?? -1) + 1,
           lastEpochPlusOne: partition.lastEpoch + 1,
           offset: partition.fetchOffset,
+          suspect: partition.isSuspect,
           maxBytes: Math.max(1, Math.floor(this.#settings.fetchBytes / asked.length)),
         }
       }),

@@ -22,6 +22,8 @@ export class PartitionFetch {
   fetchOffset: number
   /** The leader epoch of what was fetched last, which lies just before `fetchOffset`; -1: not known. */
   lastEpoch = -1
+  /** What came last was damaged: the leader is to look whether its disk is at fault. */
+  isSuspect = false
   /** The next offset the application gets. */
   position: number
   /** Reading stops before this offset. */
@@ -58,6 +60,7 @@ export class PartitionFetch {
     this.position = Math.min(lastOffset + 1, this.endOffset)
     this.#skipToEnd()
     this.deliveredOffset = this.position
+    this.isSuspect = false
   }
 
   /** The log goes on beyond the end. Where records were compacted away none may lie before it, and none will come. */

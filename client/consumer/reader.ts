@@ -166,7 +166,9 @@ export class Reader<K, V> {
     this.#fetcher.took(raw, partition)
     const { checkCrc } = this.#options.settings
     const ref = this.#options.refOf(topic)
-    const messages = await decodeBatch(ref, partition.partition, raw.buffer, { from: raw.from, end: partition.endOffset, checkCrc })
+    const range = { from: raw.from, end: partition.endOffset, checkCrc }
+    const decoding = decodeBatch(ref, partition.partition, raw.buffer, range)
+    const messages = await decoding.catch((error: unknown) => this.#fetcher.askAgain(partition, generation, raw.from, error))
     const nextOffset = Math.min(readLastOffset(raw.buffer) + 1, partition.endOffset)
     const isCurrent = generation === partition.generation
     if (isCurrent) {

@@ -11,6 +11,8 @@ export interface NodeMetadata {
   readonly nodeId: number
   readonly incarnationId: string
   readonly directoryId: string
+  /** How often the directory had been started by then; 0: not counted. */
+  readonly starts: number
   readonly host: string
   readonly port: number
   /** Where it is reached from elsewhere, as `host:port`. */

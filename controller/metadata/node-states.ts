@@ -52,7 +52,8 @@ export function replaceRun(image: MetadataImage, before: NodeMetadata, request: 
     const { isr, elr, leader } = partition
     if (!isr.includes(nodeId) && !elr.includes(nodeId) && leader !== nodeId) return undefined
     const others = without([...isr, ...elr], [nodeId])
-    if (isOtherDisk && others.length === 0) {
+    // With an image of what it had a part of it is there; whether that shall do, an operator decides.
+    if (isOtherDisk && others.length === 0 && request.imageOf !== before.directoryId) {
       throw new TidemarkError(
         'DATA_DIR_INVALID',
         `node ${nodeId} had the data directory ${before.directoryId} and comes with ${request.directoryId}, and nobody else has everything of topic ${topic.name}; bring the old one back, or start with another node id`,

@@ -6,6 +6,7 @@ import { isUuid } from '../../protocol/ids.ts'
 import type { Decision } from './decision.ts'
 import type { MetadataImage, NodeMetadata } from './image.ts'
 import { heartbeatRecords, replaceRun } from './node-states.ts'
+import { isOlderDisk } from './older-disk.ts'
 
 /** What this version writes and understands; a node that knows less refuses to go on. */
 export const FEATURE_LEVEL = 1
@@ -39,17 +40,23 @@ export function checkFeatureLevel(image: MetadataImage): void {
  * A node came up: fenced, until it has applied its own registration. Two processes cannot hold one data directory, so one that comes with
  * the directory of the node is the node, and whoever was it before is not any more. One that comes with another directory
  * is the node with another disk: the copies it had are not there, and are not taken for complete again before they were
- * fetched. Throws `DUPLICATE_NODE` while the other disk's process may be alive, and `DATA_DIR_INVALID` when records would be lost with it.
+ * fetched. Throws `DUPLICATE_NODE` while the other disk's process may be alive, `DATA_DIR_INVALID` when records would be lost with it, and
+ * `DATA_DIR_OUTDATED` when the directory is an older image of itself.
  */
 export function registerNode(
   image: MetadataImage,
   request: RegisterNodeRequest,
   isAlive: (nodeId: number) => boolean,
 ): Decision<RegisterNodeResponse> {
-  const { clusterId, cleanShutdownEpoch: _epoch, ...registration } = request
+  const { clusterId, cleanShutdownEpoch: _epoch, imageOf: _image, ...registration } = request
   checkRegistration(registration)
   checkCluster(image, clusterId)
   const before = image.nodes.get(registration.nodeId)
+  if (before !== undefined && isOlderDisk(before, registration))
+    throw new TidemarkError(
+      'DATA_DIR_OUTDATED',
+      `node ${before.nodeId} comes with the data directory ${before.directoryId} as it was at start ${registration.starts}; start ${before.starts} of it is known`,
+    )
   if (before !== undefined && before.directoryId !== registration.directoryId && !before.fenced && isAlive(before.nodeId))
     throw new TidemarkError(
       'DUPLICATE_NODE',

@@ -8,7 +8,8 @@
  * ```
  * every change:             partition epoch + 1
  * another leader, or none,
- * or a replica less:        leader epoch + 1
+ * or a replica less, or one
+ * that begins anew:         leader epoch + 1
  * |ISR| >= min ISR:         ELR is empty
  * ```
  */
@@ -33,6 +34,8 @@ export interface WantedChange {
   readonly removingReplicas?: readonly number[]
   /** Whose copies are not to be trusted any more, in sync or eligible. */
   readonly distrusted?: readonly number[]
+  /** What replicas said to have, in the present run of their nodes, counts no more. */
+  readonly startsEpoch?: boolean
   /** Empties the ELR, unless it is all that is known of who has everything: with nobody in sync nothing was committed since they left. */
   readonly forgetEligible?: boolean
   readonly election?: Election
@@ -87,6 +90,7 @@ class PartitionDraft {
   readonly #before: PartitionMetadata
   readonly #topic: TopicMetadata
   readonly #distrusted: readonly number[]
+  readonly #startsEpoch: boolean
   #replicas: readonly number[]
   #isr: readonly number[]
   #elr: readonly number[] = []
@@ -98,6 +102,7 @@ class PartitionDraft {
     this.#topic = topic
     this.#before = before
     this.#distrusted = wanted.distrusted ?? []
+    this.#startsEpoch = wanted.startsEpoch ?? false
     this.#replicas = wanted.replicas ?? before.replicas
     this.#isr = (wanted.isr ?? before.isr).filter((id) => this.#replicas.includes(id) && !this.#distrusted.includes(id))
     this.#adding = wanted.addingReplicas ?? before.addingReplicas
@@ -164,7 +169,7 @@ class PartitionDraft {
       replicas: this.#replicas,
       isr: this.#isr,
       leader: this.#leader,
-      leaderEpoch: before.leaderEpoch + (isLeaderNew || isSmaller ? 1 : 0),
+      leaderEpoch: before.leaderEpoch + (isLeaderNew || isSmaller || this.#startsEpoch ? 1 : 0),
       partitionEpoch: before.partitionEpoch + 1,
       elr: this.#elr,
       addingReplicas: this.#adding,

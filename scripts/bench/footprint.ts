@@ -169,7 +169,16 @@ export const parkedConsumers: Case = {
             minBytes: 1,
             maxBytes: 0,
             partitions: [
-              { topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, lastEpochPlusOne: 0, offset: 0, maxBytes: 0 },
+              {
+                topic: 't',
+                topicId: Buffer.alloc(0),
+                partition: 0,
+                leaderEpochPlusOne: 0,
+                lastEpochPlusOne: 0,
+                suspect: false,
+                offset: 0,
+                maxBytes: 0,
+              },
             ],
           })
         }

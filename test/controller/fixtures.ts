@@ -30,7 +30,7 @@ export function runOf(image: MetadataImage, nodeId = 1): AllocateProducerIdsRequ
 /** A registration that begins the life of a node in a cluster it does not know yet. */
 export function requestOf(nodeId: number, changes: Partial<RegisterNodeRequest> = {}): RegisterNodeRequest {
   const { nodeEpoch: _epoch, ...registration } = nodeOf(nodeId)
-  return { ...registration, clusterId: '', cleanShutdownEpoch: 0, ...changes }
+  return { ...registration, clusterId: '', cleanShutdownEpoch: 0, imageOf: '', ...changes }
 }
 
 export function nodeOf(nodeId: number, changes: Partial<RegisterNodeRecord> = {}): RegisterNodeRecord {
@@ -45,6 +45,7 @@ export function nodeOf(nodeId: number, changes: Partial<RegisterNodeRecord> = {}
     roles: ['broker', 'controller'],
     nodeEpoch: 1,
     alternatives: [],
+    starts: 0,
     ...changes,
   }
 }

@@ -5,6 +5,7 @@ import type { MetadataImage, NodeMetadata, PartitionMetadata, TopicMetadata } fr
 import { fenceNodes, retireNode, unfenceNode } from '../../controller/metadata/node-states.ts'
 import { registerNode } from '../../controller/metadata/nodes.ts'
 import { changePartition, nodeStates } from '../../controller/metadata/partition-change.ts'
+import { distrustReplicas } from '../../controller/metadata/distrust-replicas.ts'
 import { createTopics } from '../../controller/metadata/topics.ts'
 import type { AlterPartitionResult } from '../../protocol/gen/tidemark/v1/controller.ts'
 import { clusterOf, commit, createContext, createRequest, idOf, requestOf } from './fixtures.ts'
@@ -177,6 +178,56 @@ describe('changes of the ISR', () => {
   })
 })
 
+describe('a copy that is damaged or incomplete', () => {
+  const image = threeReplicas()
+  const [first, second, third] = partitionOf(image).replicas as [number, number, number]
+
+  function distrust(before: MetadataImage, replicaId: number, from: { nodeId?: number; leaderEpoch?: number } = {}) {
+    const { leaderEpoch } = partitionOf(before)
+    const nodeId = from.nodeId ?? replicaId
+    const { nodeEpoch } = nodeOf(before, nodeId)
+    const replica = { topicId: ordersOf(before).topicId, partition: 0, replicaId, leaderEpoch: from.leaderEpoch ?? leaderEpoch }
+    const decision = distrustReplicas(before, { clusterId: '', nodeId, nodeEpoch, replicas: [replica] })
+    return { image: commit(before, decision), code: decision.response.replicas[0]?.error?.code }
+  }
+
+  it('is counted on by nobody, and another one leads (K31)', () => {
+    const leaders = partitionOf(distrust(image, first).image)
+    expect(leaders).toMatchObject({ leader: second, isr: [second, third], elr: [] })
+    const eligible = fence(image, second, third)
+    expect(partitionOf(eligible)).toMatchObject({ leader: first, isr: [first], elr: [second, third] })
+    expect(partitionOf(distrust(eligible, second).image)).toMatchObject({ leader: first, isr: [first], elr: [third] })
+  })
+
+  it('begins anew in a leader epoch of its own, so that what it said before counts no more (K32)', () => {
+    const { leaderEpoch } = partitionOf(image)
+    expect(partitionOf(distrust(image, third).image)).toMatchObject({ leader: first, isr: [first, second], leaderEpoch: leaderEpoch + 1 })
+  })
+
+  it('stays when nobody else who has everything is alive', () => {
+    const alone = fence(image, second, third)
+    const { code, image: after } = distrust(alone, first)
+    expect(code).toBe('ELIGIBLE_LEADERS_NOT_AVAILABLE')
+    expect(after).toBe(alone)
+    expect(distrust(unfence(alone, third), first)).toMatchObject({ code: undefined })
+  })
+
+  it('is named by its own node, or by the leader of the present epoch (K24)', () => {
+    const eligible = fence(image, second, third)
+    expect(distrust(eligible, second, { nodeId: first }).code).toBeUndefined()
+    expect(distrust(eligible, second, { nodeId: third }).code).toBe('FENCED_LEADER_EPOCH')
+    expect(distrust(eligible, second, { nodeId: first, leaderEpoch: 7 }).code).toBe('FENCED_LEADER_EPOCH')
+    expect(() => distrustReplicas(image, { clusterId: '', nodeId: first, nodeEpoch: 999, replicas: [] })).toThrow(
+      expect.objectContaining({ code: 'FENCED_NODE_EPOCH' }),
+    )
+  })
+
+  it('that nobody counts on changes nothing', () => {
+    const shrunk = alter(image, [first, second]).image
+    expect(distrust(shrunk, third)).toMatchObject({ code: undefined, image: shrunk })
+  })
+})
+
 describe('a node that comes back', () => {
   it('is not taken for its former self with another disk, and loses no records that others have', () => {
     const image = threeReplicas()
@@ -188,6 +239,39 @@ describe('a node that comes back', () => {
     expect(() => restart(fence(restart(wiped, third, { directoryId: idOf(7) }), first), first, { directoryId: idOf(8) })).toThrow(
       expect.objectContaining({ code: 'DATA_DIR_INVALID' }),
     )
+  })
+
+  it('is not taken for its former self with an older image of its disk, and no records are lost with it (K24)', () => {
+    const counted = (image: MetadataImage, nodeId: number, starts: number, run: number, changes: object = {}): MetadataImage =>
+      restart(image, nodeId, { starts, incarnationId: idOf(100 * nodeId + run), ...changes })
+    const made = threeReplicas()
+    const [first, second, third] = partitionOf(made).replicas as [number, number, number]
+    // Started for the third time, and again after a crash in the middle of that.
+    let image = counted(fence(made, second, third), second, 3, 3)
+    expect(nodeOf(image, second).starts).toBe(3)
+    expect(() => counted(image, second, 3, 3), 'its answer was lost, it asks again').not.toThrow()
+    image = counted(image, second, 4, 4)
+    expect(partitionOf(image).elr).toContain(second)
+    for (const starts of [1, 3, 4])
+      expect(() => counted(image, second, starts, 9)).toThrow(expect.objectContaining({ code: 'DATA_DIR_OUTDATED', retriable: false }))
+    expect(() => counted(image, second, 0, 9), 'one that does not count').not.toThrow()
+    // It comes again as a disk of its own: in no ISR and no ELR, while its former self is not let in any more either.
+    const renewed = counted(image, second, 5, 9, { directoryId: idOf(77), imageOf: nodeOf(image, second).directoryId })
+    expect(partitionOf(renewed)).toMatchObject({ leader: first, isr: [first], elr: [third] })
+    const former = counted(renewed, second, 5, 10, { directoryId: nodeOf(image, second).directoryId })
+    expect(partitionOf(former).elr).toEqual([third])
+  })
+
+  it('with an older image of the only copy leaves its partition without a leader until somebody decides (K24)', () => {
+    const image = unfence(restart(clusterOf(1), 1, { starts: 4, incarnationId: idOf(4) }), 1)
+    const created = commit(image, createTopics(image, createRequest('orders'), createContext()))
+    expect(partitionOf(created).leader).toBe(1)
+    const { directoryId } = nodeOf(created, 1)
+    const renewed = unfence(restart(fence(created, 1), 1, { directoryId: idOf(77), imageOf: directoryId, starts: 3 }), 1)
+    expect(partitionOf(renewed)).toMatchObject({ leader: -1, isr: [], elr: [], lastKnownLeader: 1 })
+    const record = changePartition(ordersOf(renewed), 0, { election: 'unclean' }, nodeStates(renewed))
+    expect(record?.record?.value).toMatchObject({ leader: 1, isr: [1] })
+    expect(() => restart(fence(created, 1), 1, { directoryId: idOf(78) })).toThrow(expect.objectContaining({ code: 'DATA_DIR_INVALID' }))
   })
 
   it('after an unclean stop stays eligible only where nothing was left to the page cache (K14)', () => {

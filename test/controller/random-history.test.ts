@@ -9,6 +9,7 @@ import { alterConfigs } from '../../controller/metadata/configs.ts'
 import { drainReplicas, fillNodes, preferLeaders } from '../../controller/metadata/duties.ts'
 import type { MetadataImage, NodeMetadata, PartitionMetadata, TopicMetadata } from '../../controller/metadata/image.ts'
 import { alterPartitions } from '../../controller/metadata/alter-partitions.ts'
+import { distrustReplicas } from '../../controller/metadata/distrust-replicas.ts'
 import { electLeaders } from '../../controller/metadata/elections.ts'
 import { isMoving } from '../../controller/metadata/lookup.ts'
 import { fenceNodes } from '../../controller/metadata/node-states.ts'
@@ -40,13 +41,22 @@ const step = fc.oneof(
       wantShutdown: fc.boolean(),
     }),
   },
-  { weight: 3, arbitrary: fc.record({ what: fc.constant('register' as const), node, isWiped: fc.boolean(), isClean: fc.boolean() }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      what: fc.constant('register' as const),
+      node,
+      disk: fc.constantFrom('same', 'wiped', 'older'),
+      isClean: fc.boolean(),
+    }),
+  },
   { weight: 8, arbitrary: fc.record({ what: fc.constant('isr' as const), partition, nodes, isStale: fc.nat(9).map((n) => n === 0) }) },
   { weight: 8, arbitrary: fc.record({ what: fc.constant('write' as const), partition }) },
   { weight: 3, arbitrary: fc.record({ what: fc.constant('reassign' as const), partition, nodes }) },
   { weight: 1, arbitrary: fc.record({ what: fc.constant('cancel' as const), partition }) },
   { weight: 2, arbitrary: fc.record({ what: fc.constant('minIsr' as const), value: fc.integer({ min: 1, max: 3 }) }) },
   { weight: 1, arbitrary: fc.record({ what: fc.constant('elect' as const), isUnclean: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ what: fc.constant('damage' as const), node, partition, isFoundByLeader: fc.boolean() }) },
   {
     weight: 2,
     arbitrary: fc.record({
@@ -63,6 +73,9 @@ class World {
   image: MetadataImage
   readonly #nodeCount: number
   #disks = 0
+  #isDistrusting = false
+  /** Partitions of which nobody has everything any more. */
+  readonly #lost = new Set<number>()
   /** Records that were acknowledged, by partition. */
   readonly #committed = Array<number>(PARTITIONS).fill(0)
   /** Records of each replica, by partition and node. */
@@ -126,6 +139,8 @@ class World {
         return one.isUnclean
           ? this.#electUnclean()
           : this.commit(() => electLeaders(image, { type: ElectionType.PREFERRED, topics: [] }).records)
+      case 'damage':
+        return this.#damage(one)
       case 'node':
         return this.commit(() => alterNodes(image, { nodes: [{ nodeId: one.node, action: one.action }] }).records)
       case 'duty':
@@ -156,11 +171,12 @@ class World {
     for (let number = 0; number < PARTITIONS; number++) this.#changeIsr(number, [...this.partition(number).replicas], false)
   }
 
-  #register({ node: nodeId, isWiped, isClean }: Extract<Step, { what: 'register' }>): void {
+  #register({ node: nodeId, disk, isClean }: Extract<Step, { what: 'register' }>): void {
     if (nodeId > this.#nodeCount) return
     const before = this.node(nodeId)
-    const directoryId = isWiped || before === undefined ? idOf(9000 + this.#disks++) : before.directoryId
-    const request = requestOf(nodeId, { directoryId, cleanShutdownEpoch: isClean ? (before?.nodeEpoch ?? 0) : 0 })
+    const directoryId = disk !== 'same' || before === undefined ? idOf(9000 + this.#disks++) : before.directoryId
+    const imageOf = disk === 'older' && before !== undefined ? before.directoryId : ''
+    const request = requestOf(nodeId, { directoryId, imageOf, cleanShutdownEpoch: isClean ? (before?.nodeEpoch ?? 0) : 0 })
     const { version } = this.image
     const mayLose = !isClean && this.topic.config.durability !== 'fsync'
     const lengths = this.#lengths.map((replicas) => replicas.get(nodeId) ?? 0)
@@ -169,7 +185,10 @@ class World {
     for (const [number, replicas] of this.#lengths.entries()) {
       const isLast = complete[number]?.every((id) => id === nodeId) ?? false
       // Who is the last to have anything is kept, whatever is left of it; what it lost is lost.
-      if (isWiped || (mayLose && !isLast)) replicas.set(nodeId, 0)
+      if (disk === 'wiped' || (mayLose && !isLast)) replicas.set(nodeId, 0)
+      else if (disk === 'older') replicas.set(nodeId, Math.floor((replicas.get(nodeId) ?? 0) / 2))
+      // Only an operator can say that this shall do.
+      if (disk === 'older' && isLast && before !== undefined) this.#lost.add(number)
     }
     this.commit(() => registerNode(this.image, request, () => false).records)
     // Refused: the old disk is put back.
@@ -193,6 +212,30 @@ class World {
     this.commit(() => alterPartitions(this.image, { clusterId: '', nodeId: leader, nodeEpoch, partitions: [change] }).records)
   }
 
+  /** A copy turns out to be worth nothing; unless nobody else alive has everything, it begins anew. */
+  #damage({ node: replicaId, partition: number, isFoundByLeader }: Extract<Step, { what: 'damage' }>): void {
+    const { leader, leaderEpoch, isr, elr, replicas } = this.partition(number)
+    const senderId = isFoundByLeader ? leader : replicaId
+    if (!replicas.includes(replicaId) || this.node(senderId) === undefined) return
+    const nodeEpoch = this.node(senderId)?.nodeEpoch ?? 0
+    const request = {
+      clusterId: '',
+      nodeId: senderId,
+      nodeEpoch,
+      replicas: [{ topicId: this.topic.topicId, partition: number, replicaId, leaderEpoch }],
+    }
+    const { records, response } = distrustReplicas(this.image, request)
+    const isRefused = response.replicas[0]?.error !== undefined
+    const others = [...isr, ...elr].filter((id) => id !== replicaId && this.node(id)?.fenced === false && !this.node(id)?.shuttingDown)
+    invariant(!isRefused || others.length === 0, 'it is refused only where it is the best there is')
+    if (!isRefused) this.#lengths[number]?.set(replicaId, 0)
+    this.#isDistrusting = true
+    this.commit(() => records)
+    this.#isDistrusting = false
+    const after = this.partition(number)
+    if (!isRefused) invariant(!after.isr.includes(replicaId) && !after.elr.includes(replicaId), 'nobody counts on it any more')
+  }
+
   /** A record is committed once all in sync have it, if they are enough; the others do not get it. */
   #write(number: number): void {
     const { leader, isr, replicas } = this.partition(number)
@@ -208,6 +251,7 @@ class World {
     for (const { partition: number, leader } of decision.response.partitions) {
       expect(offline[number]).toBe(true)
       this.#committed[number] = this.#lengths[number]?.get(leader) ?? 0
+      if (leader >= 0) this.#lost.delete(number)
     }
     this.commit(() => decision.records)
   }
@@ -222,7 +266,7 @@ class World {
     for (const id of [...isr, ...elr, ...addingReplicas, ...removingReplicas]) invariant(replicas.includes(id), `node ${id} is a replica`)
     const isEnough = isr.length >= minIsrOf(this.topic, replicas)
     if (isEnough) invariant(elr.length === 0, 'enough are in sync, nobody is eligible')
-    invariant(isr.length + elr.length > 0, 'somebody is known to have everything')
+    invariant(isr.length + elr.length > 0 !== this.#lost.has(number), 'somebody is known to have everything, unless it was the only copy')
     for (const id of isr) invariant(this.node(id)?.fenced === false, `node ${id} is in sync and alive`)
     for (const id of [...isr, ...elr]) {
       const length = this.#lengths[number]?.get(id) ?? 0
@@ -231,7 +275,7 @@ class World {
     if (after === before) return
     invariant(partitionEpoch > before.partitionEpoch, 'every change has a partition epoch')
     const gone = before.replicas.filter((id) => !replicas.includes(id))
-    const mustStartAnew = leader !== before.leader || gone.length > 0
+    const mustStartAnew = leader !== before.leader || gone.length > 0 || this.#isDistrusting
     invariant(leaderEpoch - before.leaderEpoch === (mustStartAnew ? 1 : 0), 'another leader or a replica less is another leader epoch')
     if (gone.some((id) => before.isr.includes(id))) invariant(isEnough, 'no move ends with too few in sync')
     // A copy that is not a replica any more is deleted.
@@ -262,6 +306,7 @@ describe('a cluster to which anything happens', () => {
       if (draining) world.do({ what: 'node', node: nodeId, action: NodeAction.UNDRAIN })
     world.setMinIsr(1)
     for (let round = 0; round < 10; round++) {
+      if (round === 1) world.do({ what: 'elect', isUnclean: true })
       for (const nodeId of world.image.nodes.keys()) world.beat(nodeId, { isCurrent: true, wantFence: false, wantShutdown: false })
       world.catchUp()
       world.doDuties([])

@@ -272,7 +272,16 @@ describe('clients that vanish', () => {
       minBytes: 1,
       maxBytes: 0,
       partitions: [
-        { topic: 't', topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: 0, lastEpochPlusOne: 0, offset: 0, maxBytes: 0 },
+        {
+          topic: 't',
+          topicId: Buffer.alloc(0),
+          partition: 0,
+          leaderEpochPlusOne: 0,
+          lastEpochPlusOne: 0,
+          suspect: false,
+          offset: 0,
+          maxBytes: 0,
+        },
       ],
     })
     await expect.poll(parkedCount).toBe(1)
@@ -372,7 +381,7 @@ describe('starting where one cannot start', () => {
     }
   })
 
-  it('a data directory that is in use: DATA_DIR_LOCKED', async () => {
+  it('K25 a data directory that is in use: DATA_DIR_LOCKED', async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-'))
     try {
       const config = defaultNodeConfig({ dataDir, listen: { host: '127.0.0.1', port: 0 } })

@@ -27,37 +27,72 @@ describe('a data directory', () => {
   it('is new without an identity, and keeps the one it is given and the cluster it joins', async () => {
     const world = createWorld()
     const dir = await openDir(world)
-    expect([dir.identity, dir.wasCleanShutdown]).toEqual([undefined, false])
-    const claimed = await dir.claim(1)
-    expect(claimed).toEqual({ clusterId: '', nodeId: 1, directoryId: expect.stringMatching(/^[\w-]{22}$/) })
+    expect([dir.owner.identity, dir.owner.wasCleanShutdown]).toEqual([undefined, false])
+    const claimed = await dir.owner.claim(1)
+    expect(claimed).toEqual({ clusterId: '', nodeId: 1, directoryId: expect.stringMatching(/^[\w-]{22}$/), starts: 1, imageOf: '' })
     const again = await openDir(crashed(world))
-    expect(await again.claim(1)).toEqual(claimed)
-    await again.joinCluster(CLUSTER)
+    expect(await again.owner.claim(1)).toEqual({ ...claimed, starts: 2 })
+    await again.owner.joinCluster(CLUSTER)
     const joined = await openDir(crashed(world))
-    expect(joined.identity).toEqual({ ...claimed, clusterId: expect.stringMatching(/^(CCCCCCCCCCCCCCCCCCCCCC)?$/) })
-    await joined.claim(1)
-    await joined.joinCluster(CLUSTER)
-    expect(joined.identity).toEqual({ ...claimed, clusterId: CLUSTER })
+    await joined.owner.claim(1)
+    await joined.owner.joinCluster(CLUSTER)
+    expect(joined.owner.identity).toEqual({ ...claimed, clusterId: CLUSTER, starts: expect.any(Number) })
+  })
+
+  it('K24 counts its starts, each before anybody hears of it, and becomes another one when it is found to be older than it should be', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    const { directoryId } = await dir.owner.claim(1)
+    const starts: number[] = []
+    let after = crashed(world)
+    for (let start = 0; start < 3; start++) {
+      starts.push((await (await openDir(after)).owner.claim(1)).starts)
+      after = crashed(after)
+    }
+    expect(starts).toEqual([2, 3, 4])
+    const old = await openDir(after)
+    await old.owner.claim(1)
+    // Chance begins anew with each of these worlds.
+    after.runtime.random.bytes(1)
+    await old.owner.renew()
+    const renewed = await (await openDir(crashed(after))).owner.claim(1)
+    expect(renewed).toMatchObject({ nodeId: 1, imageOf: directoryId, starts: 6 })
+    expect(renewed.directoryId).not.toBe(directoryId)
+  })
+
+  it('that was left uncleanly stays so until its logs have been opened', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    await dir.owner.claim(1)
+    await openOrders(dir)
+    const after = crashed(world)
+    const inVain = await openDir(after)
+    await inVain.close()
+    const again = await openDir(after)
+    expect(again.owner.wasCleanShutdown).toBe(false)
+    await openOrders(again)
+    await again.close()
+    expect((await openDir(after)).owner.wasCleanShutdown).toBe(true)
   })
 
   it('refuses another node and another cluster', async () => {
     const dir = await openDir(createWorld())
-    await dir.claim(1)
-    await dir.joinCluster(CLUSTER)
-    await expect(dir.claim(2)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID', message: expect.stringContaining('node 1') })
-    await expect(dir.joinCluster('DDDDDDDDDDDDDDDDDDDDDD')).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await dir.owner.claim(1)
+    await dir.owner.joinCluster(CLUSTER)
+    await expect(dir.owner.claim(2)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID', message: expect.stringContaining('node 1') })
+    await expect(dir.owner.joinCluster('DDDDDDDDDDDDDDDDDDDDDD')).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
   })
 
   it('says under which node epoch it was closed cleanly, and nothing after a crash', async () => {
     const world = createWorld()
     const dir = await openDir(world)
-    await dir.claim(1)
-    dir.setNodeEpoch(42)
+    await dir.owner.claim(1)
+    dir.owner.nodeEpoch = 42
     await dir.close()
     const again = await openDir(world)
-    expect([again.wasCleanShutdown, again.cleanShutdownEpoch]).toEqual([true, 42])
+    expect([again.owner.wasCleanShutdown, again.owner.cleanShutdownEpoch]).toEqual([true, 42])
     const afterCrash = await openDir(crashed(world))
-    expect([afterCrash.wasCleanShutdown, afterCrash.cleanShutdownEpoch]).toEqual([false, 0])
+    expect([afterCrash.owner.wasCleanShutdown, afterCrash.owner.cleanShutdownEpoch]).toEqual([false, 0])
   })
 
   it.each(['garbage', '{"version":2}', '{"version":1,"clusterId":"x"}', ''])('refuses a damaged identity: %j', async (content) => {
@@ -69,7 +104,7 @@ describe('a data directory', () => {
     await openDir(world)
   })
 
-  it('has one holder at a time', async () => {
+  it('K25 has one holder at a time', async () => {
     const world = createWorld()
     const dir = await openDir(world)
     await expect(openDir(world)).rejects.toMatchObject({ code: 'DATA_DIR_LOCKED' })
@@ -90,7 +125,7 @@ describe('a data directory', () => {
       for (let i = 0; i < 20; i++) await put(log, `${i}${'x'.repeat(500)}`, { timestampMs: 1 })
       await dir.close()
       const again = await DataDir.open(path, options)
-      expect(again.wasCleanShutdown).toBe(true)
+      expect(again.owner.wasCleanShutdown).toBe(true)
       expect((await contentOf(await openOrders(again))).map(([offset]) => offset)).toEqual(Array.from({ length: 20 }, (_, i) => i))
       await again.close()
     } finally {
@@ -112,9 +147,9 @@ describe('a data directory', () => {
     const world = createWorld()
     await (await openDir(world)).close()
     const clean = await openDir(world)
-    expect(clean.wasCleanShutdown).toBe(true)
+    expect(clean.owner.wasCleanShutdown).toBe(true)
     const unclean = await openDir(crashed(world))
-    expect(unclean.wasCleanShutdown).toBe(false)
+    expect(unclean.owner.wasCleanShutdown).toBe(false)
   })
 
   it('leaves the mark last: a crash while closing is not a clean stop', async () => {
@@ -124,7 +159,7 @@ describe('a data directory', () => {
     world.files.inject({ operation: 'rename', code: 'EIO', pathEnd: 'clean-shutdown.tmp' })
     await expect(dir.close()).rejects.toThrow()
     const again = await openDir(world)
-    expect(again.wasCleanShutdown).toBe(false)
+    expect(again.owner.wasCleanShutdown).toBe(false)
     expect(await contentOf(await openOrders(again))).toEqual([[0, 'a']])
   })
 

@@ -118,7 +118,7 @@ describe('E01 a full disk', () => {
     world.files.inject({ operation: 'write', code: 'ENOSPC', pathEnd: 'checkpoint.json.tmp' })
     await expect(world.dir.close()).rejects.toMatchObject({ code: 'DISK_FULL' })
     const dir = await openDir(world)
-    expect(dir.wasCleanShutdown).toBe(false)
+    expect(dir.owner.wasCleanShutdown).toBe(false)
     expect(await contentOf(await openOrders(dir))).toEqual([[0, 'kept']])
   })
 })
@@ -170,7 +170,7 @@ describe('E02 a failing disk', () => {
     await world.log.flush().catch(() => {})
     await world.dir.close()
     const dir = await openDir(crashed(world))
-    expect(dir.wasCleanShutdown).toBe(false)
+    expect(dir.owner.wasCleanShutdown).toBe(false)
     expect(await contentOf(await openOrders(dir))).toEqual([[0, 'kept']])
   })
 

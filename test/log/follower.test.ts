@@ -18,7 +18,7 @@ function replica(offset: number, epoch: number, value = `${epoch}:${offset}`): B
 }
 
 async function follow(log: PartitionLog, from: number, to: number, epoch: number): Promise<void> {
-  for (let offset = from; offset < to; offset++) log.appendAsFollower(replica(offset, epoch))
+  for (let offset = from; offset < to; offset++) log.appendAsFollower(replica(offset, epoch), epoch)
   await log.flush()
 }
 
@@ -51,12 +51,12 @@ describe('a log that follows', () => {
   it('refuses a batch that does not follow, is of an older epoch or was changed on the way', async () => {
     const log = await open(await openDir(createWorld()))
     await follow(log, 0, 3, 2)
-    expect(() => log.appendAsFollower(replica(4, 2))).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
-    expect(() => log.appendAsFollower(replica(2, 2))).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
-    expect(() => log.appendAsFollower(replica(3, 1))).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
+    expect(() => log.appendAsFollower(replica(4, 2), 9)).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
+    expect(() => log.appendAsFollower(replica(2, 2), 9)).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
+    expect(() => log.appendAsFollower(replica(3, 1), 9)).toThrow(expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' }))
     const flipped = replica(3, 2)
     flipped[flipped.length - 2] = (flipped.at(-2) as number) ^ 4
-    expect(() => log.appendAsFollower(flipped)).toThrow(expect.objectContaining({ code: 'CORRUPT_BATCH' }))
+    expect(() => log.appendAsFollower(flipped, 9)).toThrow(expect.objectContaining({ code: 'CORRUPT_BATCH' }))
     expect(log.logEndOffset).toBe(3)
   })
 
@@ -66,7 +66,7 @@ describe('a log that follows', () => {
     for (const sequence of [0, 1, 2]) {
       const batch = batchOf([`n${sequence}`], { producer: { id: 7, epoch: 0, baseSequence: sequence } })
       patchBatch(batch, 0, sequence, 1)
-      log.appendAsFollower(batch)
+      log.appendAsFollower(batch, 9)
     }
     await log.flush()
     const { log: cut } = await dir.truncateLog(log, 2)
@@ -96,10 +96,10 @@ describe('a log that follows', () => {
     const log = await open(await openDir(createWorld()))
     await follow(log, 0, 3, 2)
     const isRefused = expect.objectContaining({ code: 'OFFSET_OUT_OF_RANGE' })
-    expect(() => log.appendAsFollower(replica(6, 2))).toThrow(isRefused)
-    expect(() => log.appendAsFollower(replica(6, 2), 5)).toThrow(isRefused)
-    expect(() => log.appendAsFollower(replica(2, 2), 9)).toThrow(isRefused)
-    log.appendAsFollower(replica(6, 2), 6)
+    expect(() => log.appendAsFollower(replica(6, 2), 9)).toThrow(isRefused)
+    expect(() => log.appendAsFollower(replica(6, 2), 9, 5)).toThrow(isRefused)
+    expect(() => log.appendAsFollower(replica(2, 2), 9, 9)).toThrow(isRefused)
+    log.appendAsFollower(replica(6, 2), 9, 6)
     expect(log.logEndOffset).toBe(7)
     await log.flush()
     expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([0, 1, 2, 6])
@@ -122,14 +122,14 @@ describe('a log that follows', () => {
       const offsets = [0, 1, 2, 7, 8, 20, 21, 22, 50]
       let durable = 3
       log.setListener({ advanced: () => (durable = log.flushedOffset), undone() {} })
-      for (const offset of offsets.slice(3)) log.appendAsFollower(replica(offset, 2), 50)
+      for (const offset of offsets.slice(3)) log.appendAsFollower(replica(offset, 2), 9, 50)
       const survivor = await Promise.race([power.promise, log.flush().then(() => crashed(world))])
       const durableThen = durable
       const again = await open(await openDir(survivor))
       const found = (await recordsOf(again)).map(({ offset }) => offset)
       expect(found).toEqual(offsets.slice(0, found.length))
       expect(again.logEndOffset).toBeGreaterThanOrEqual(durableThen)
-      again.appendAsFollower(replica(90, 2), 90)
+      again.appendAsFollower(replica(90, 2), 9, 90)
       await again.flush()
     }
   })
@@ -139,7 +139,7 @@ describe('a log that follows', () => {
     const log = await open(await openDir(world))
     const offsets = [5e9, 5e9 + 1, 5e9 + 2 ** 31 + 7, 9e12, 9e12 + 1]
     for (const offset of offsets) {
-      log.appendAsFollower(replica(offset, 1), 9e12)
+      log.appendAsFollower(replica(offset, 1), 9, 9e12)
       await log.flush()
     }
     const found = async (one: PartitionLog): Promise<number[]> => (await recordsOf(one)).map(({ offset }) => offset)
@@ -152,7 +152,7 @@ describe('a log that follows', () => {
     expect(await found(again)).toEqual(offsets.slice(2))
     const { log: cut } = await dir.truncateLog(again, 8e12)
     expect(await found(cut)).toEqual([5e9 + 2 ** 31 + 7])
-    cut.appendAsFollower(replica(cut.logEndOffset, 2), 0)
+    cut.appendAsFollower(replica(cut.logEndOffset, 2), 9, 0)
     await cut.flush()
     expect(cut.logEndOffset).toBe(5e9 + 2 ** 31 + 9)
   })
@@ -162,7 +162,7 @@ describe('a log that follows', () => {
     const dir = await openDir(world)
     const log = await open(dir)
     for (const offset of [5e9, 9e12]) {
-      log.appendAsFollower(replica(offset, 1), 9e12)
+      log.appendAsFollower(replica(offset, 1), 9, 9e12)
       await log.flush()
     }
     const { log: empty } = await dir.truncateLog(log, 100)
@@ -180,7 +180,7 @@ describe('a log that follows', () => {
     const log = await open(await openDir(world))
     await follow(log, 0, 2, 1)
     world.files.inject({ operation: 'write', code: 'ENOSPC', pathEnd: '.log' })
-    log.appendAsFollower(replica(5e9, 1), 5e9)
+    log.appendAsFollower(replica(5e9, 1), 9, 5e9)
     await expect(log.flush()).rejects.toMatchObject({ code: 'DISK_FULL' })
     expect(log.logEndOffset).toBe(2)
     // The next leader has never had the gap.
@@ -188,7 +188,7 @@ describe('a log that follows', () => {
     for (let tries = 0; tries < 50 && log.logEndOffset === 2; tries++) {
       await new Promise(setImmediate)
       try {
-        log.appendAsFollower(replica(2, 3))
+        log.appendAsFollower(replica(2, 3), 9)
       } catch {
         // Still looking whether there is room again.
       }
@@ -202,15 +202,15 @@ describe('a log that follows', () => {
     const world = createWorld()
     const dir = await openDir(world)
     const log = await open(dir)
-    for (const offset of [10, 11, 30, 31]) log.appendAsFollower(replica(offset, 1), 31)
+    for (const offset of [10, 11, 30, 31]) log.appendAsFollower(replica(offset, 1), 9, 31)
     await log.flush()
     const { log: shorter } = await dir.truncateLog(log, 20)
     expect([shorter.logEndOffset, (await recordsOf(shorter)).map(({ offset }) => offset)]).toEqual([12, [10, 11]])
     const { log: empty } = await dir.truncateLog(shorter, 5)
     // Nothing lay between 0 and 10.
     expect([empty.logStartOffset, empty.logEndOffset]).toEqual([0, 0])
-    empty.appendAsFollower(replica(5, 3), 9)
-    empty.appendAsFollower(replica(9, 3), 9)
+    empty.appendAsFollower(replica(5, 3), 9, 9)
+    empty.appendAsFollower(replica(9, 3), 9, 9)
     await empty.flush()
     const again = await open(await openDir(crashed(world)))
     expect((await recordsOf(again)).map(({ offset }) => offset)).toEqual([5, 9])

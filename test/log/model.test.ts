@@ -229,7 +229,7 @@ class Rig {
         await this.dir.close()
         expect(model.durable).toBe(model.end)
         await this.open()
-        expect(this.dir.wasCleanShutdown).toBe(true)
+        expect(this.dir.owner.wasCleanShutdown).toBe(true)
         return this.check()
       case 'kill':
         return this.kill()

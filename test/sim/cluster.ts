@@ -20,6 +20,8 @@ export interface ClusterOptions {
   /** The first so many have the role `controller`. Default: all. */
   readonly controllerCount?: number
   readonly config?: Partial<Omit<NodeConfig, 'limits'>>
+  /** Memory of a node for its newest batches: what is not there is read from the disk. */
+  readonly tailCacheBytes?: number
   /** Gets every line of the trace. */
   readonly print?: (line: string) => void
 }
@@ -33,6 +35,7 @@ export const SIM_CONFIG = {
   replicaLagMaxMs: 1000,
   shutdownTimeoutMs: 3000,
   groups: { ...defaultNodeConfig().groups, sessionTimeoutMinMs: 100, offsetsPartitions: 2 },
+  scrubPeriodMs: 2000,
 } as const
 
 /** A client and the process it is in. */
@@ -60,10 +63,12 @@ export class SimCluster {
   readonly #chance: Chance
   readonly #config: Partial<Omit<NodeConfig, 'limits'>>
   readonly #controllerCount: number
+  readonly #tailCacheBytes: number
   #clientCount = 0
 
-  constructor({ seed, nodeCount = 3, controllerCount = nodeCount, config, print }: ClusterOptions) {
+  constructor({ seed, nodeCount = 3, controllerCount = nodeCount, config, tailCacheBytes = 64 * 1024, print }: ClusterOptions) {
     this.seed = seed
+    this.#tailCacheBytes = tailCacheBytes
     this.#controllerCount = controllerCount
     this.#chance = streamOf(seed, 'processes')
     this.network = new SimNetwork(this.time, streamOf(seed, 'network'))
@@ -84,6 +89,7 @@ export class SimCluster {
       time: this.time,
       network: this.network,
       chance: this.#chance,
+      tailCacheBytes: this.#tailCacheBytes,
       config: { ...this.#config, roles: nodeId > this.#controllerCount ? ['broker'] : ['broker', 'controller'] },
       ended: (ended, failure) => this.#supervise(ended, failure),
       log: (id, level, event, fields) => {

@@ -86,11 +86,6 @@ export class SimDisk {
     this.#saving.clear()
   }
 
-  /** The quorum's store is removed, everything else stays. Nobody uses it. */
-  forgetQuorum(): void {
-    this.#store = new MemoryRaftStore()
-  }
-
   /** One bit of a file is another one from now on, and no program wrote it. */
   async flip(path: string, position: number): Promise<void> {
     const handle = await this.files.open(path, 'readWrite')

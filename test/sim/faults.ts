@@ -254,7 +254,9 @@ export class Faults {
     }
     node.join = cluster.nodes.filter((one) => one !== node).map(({ nodeId }) => nodeId)
     this.#isReplaced = true
-    if (!isAlive(node)) this.start(node)
+    // Whoever looks after processes may have started it meanwhile, as it was.
+    if (isAlive(node)) node.kill()
+    this.start(node)
   }
 
   moveClock({ life }: SimNode): void {

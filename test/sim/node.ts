@@ -43,6 +43,7 @@ export interface SimNodeParts {
   readonly time: VirtualTime
   readonly network: SimNetwork
   readonly chance: Chance
+  readonly tailCacheBytes: number
   readonly config: Partial<Omit<NodeConfig, 'limits'>>
   /** The process ended itself. */
   readonly ended: (node: SimNode, failure: unknown) => void
@@ -95,7 +96,7 @@ export class SimNode {
       dataDir: '/data',
       listen: { host: this.host, port: PORT },
       insecure: true,
-      limits: { diskMinFreeBytes: 0, tailCacheBytes: 64 * 1024 },
+      limits: { diskMinFreeBytes: 0, tailCacheBytes: this.#parts.tailCacheBytes },
     })
     const runtime = {
       clock: process.clock,

@@ -16,6 +16,7 @@ export function createControllerService(node: () => ControllerNode | undefined):
     registerNode: unary(async (request) => existing().controller.registerNode(request)),
     heartbeat: unary(async (request) => existing().controller.heartbeat(request)),
     alterPartitions: unary(async (request) => existing().controller.alterPartitions(request)),
+    distrustReplicas: unary(async (request) => existing().controller.distrustReplicas(request)),
     allocateProducerIds: unary(async (request) => existing().controller.allocateProducerIds(request)),
     readMetadataVersion: unary(async (request) => existing().controller.readMetadataVersion(request)),
     fetchMetadata: unary(async (request, { signal }) => {

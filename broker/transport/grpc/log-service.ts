@@ -235,12 +235,10 @@ function handleFetch(
     fail(TidemarkError.from(error))
     return undefined
   }
-  return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) =>
-    answer(
-      { correlationId: message.correlationId, partitions: results.map((result) => ({ ...result, error: errorDetailOf(result.error) })) },
-      bytes,
-    ),
-  )
+  return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) => {
+    const partitions = results.map((result) => ({ ...result, error: errorDetailOf(result.error) }))
+    answer({ correlationId: message.correlationId, partitions }, bytes)
+  })
 }
 
 function produceRequestOf(message: ProduceRequestMessage): ProduceRequest {
@@ -270,6 +268,7 @@ function fetchRequestOf(message: FetchRequestMessage): FetchRequest {
       lastEpoch: leaderEpochOf(entry.lastEpochPlusOne),
       offset: entry.offset,
       maxBytes: entry.maxBytes,
+      isSuspect: entry.suspect,
     })),
   }
 }

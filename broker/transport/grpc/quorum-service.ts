@@ -45,6 +45,8 @@ function receive(wire: QuorumMessage, pieces: SnapshotPieces, receiver: QuorumRe
     clusterId: wire.clusterId,
     directoryId: wire.directoryId,
     toDirectoryId: wire.toDirectoryId,
+    starts: wire.starts,
+    incarnationId: wire.incarnationId,
   })
 }
 

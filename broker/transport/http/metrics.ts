@@ -142,6 +142,30 @@ const SAMPLES: readonly Sample[] = [
     read: (broker) => broker.partitions.all().filter(({ log }) => log.compactor.failure !== undefined).length,
   },
   {
+    name: 'tidemark_scrub_bytes_total',
+    help: 'Bytes read from the disk to find damage',
+    type: 'counter',
+    read: (broker) => broker.counters.scrubbedBytes,
+  },
+  {
+    name: 'tidemark_scrub_passes_total',
+    help: 'Times everything on disk was read to find damage',
+    type: 'counter',
+    read: (broker) => broker.counters.scrubPassCount,
+  },
+  {
+    name: 'tidemark_replica_damaged_total',
+    help: 'Replicas on this node that were found damaged',
+    type: 'counter',
+    read: (broker) => broker.damage()?.foundCount ?? 0,
+  },
+  {
+    name: 'tidemark_replica_damaged',
+    help: 'Replicas on this node that are damaged now',
+    type: 'gauge',
+    read: (broker) => broker.damage()?.list().length ?? 0,
+  },
+  {
     name: 'tidemark_metadata_version',
     help: 'Version of the metadata this node has applied',
     type: 'gauge',

@@ -147,11 +147,11 @@ export class ReplicaCluster {
     })
     const { records, response } = registerNode(
       this.image,
-      requestOf(nodeId, { cleanShutdownEpoch: dataDir.cleanShutdownEpoch }),
+      requestOf(nodeId, { cleanShutdownEpoch: dataDir.owner.cleanShutdownEpoch }),
       () => false,
     )
     this.#commit(records)
-    dataDir.setNodeEpoch(response.nodeEpoch)
+    dataDir.owner.nodeEpoch = response.nodeEpoch
     const view = new MetadataView(this.time)
     const running: Running = {
       dataDir,
@@ -188,7 +188,7 @@ export class ReplicaCluster {
     view.subscribe((_image, delta) => registry.apply(delta))
     await registry.openAll(view.image)
     running.isReady = true
-    const source = { view, partitions: registry, runtime, checkServing: () => {} }
+    const source = { view, partitions: registry, runtime, checkServing: () => {}, damage: () => running.replication.damage }
     this.network.serve(nodeId, (request, done) => replicaFetch(source, request, done))
     this.deliver(node)
     this.#commit(unfenceNode(this.image, this.image.nodes.get(nodeId) as NodeMetadata))

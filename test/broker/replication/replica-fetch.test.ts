@@ -17,7 +17,7 @@ async function leading(seed: number) {
   await cluster.time.advance(600)
   const { view, registry } = leader.running
   const { runtime } = cluster
-  const source: ReplicaSource = { view, partitions: registry, runtime, checkServing: () => {} }
+  const source: ReplicaSource = { view, partitions: registry, runtime, checkServing: () => {}, damage: () => undefined }
   const ask = async (
     changes: Partial<Omit<ReplicaFetchRequest, 'partitions'>>,
     entry: Partial<ReplicaFetchRequest['partitions'][number]> = {},
@@ -43,6 +43,7 @@ async function leading(seed: number) {
           flushedOffset: logEndOffset,
           logStartOffset: 0,
           maxBytes: 0,
+          suspect: false,
           ...entry,
         },
       ],

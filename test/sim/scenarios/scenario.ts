@@ -19,6 +19,7 @@ export interface ScenarioOptions {
   readonly nodeCount?: number
   readonly controllerCount?: number
   readonly config?: Partial<Omit<NodeConfig, 'limits'>>
+  readonly tailCacheBytes?: number
   /** Of the topic. Default: three replicas, two of them in sync at the least. */
   readonly replicas?: number
   readonly configs?: Readonly<Record<string, string>>
@@ -61,6 +62,7 @@ export class Scenario {
       nodeCount: options.nodeCount ?? 3,
       ...(options.controllerCount !== undefined && { controllerCount: options.controllerCount }),
       ...(options.config !== undefined && { config: options.config }),
+      ...(options.tailCacheBytes !== undefined && { tailCacheBytes: options.tailCacheBytes }),
     })
     this.cluster.onEvent = (nodeId, event, fields) => this.said.push({ nodeId, event, fields })
     this.admin = this.cluster.openClient('admin').tm.admin

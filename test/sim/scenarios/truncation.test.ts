@@ -83,6 +83,37 @@ describe('a leader that comes back', () => {
     }))
 })
 
+describe('a follower that has deleted more than its leader has', () => {
+  it('K23 begins anew where the log of the leader begins, whatever it had itself', () =>
+    play({ nodeCount: 5, controllerCount: 3, replicas: 2, configs: { 'min.insync.replicas': '1' } }, async (s) => {
+      await s.place(4, 5)
+      for (let at = 0; at < 20; at++) await s.send(1)
+      await s.cluster.run(s.admin.deleteRecords(TOPIC, 0, 15n))
+      await s.until('both have deleted them', () => [4, 5].every((id) => s.replicaOn(s.node(id)).log.logStartOffset === 15))
+      // The leader comes back with an empty disk, and the other one dies before it has anything.
+      s.node(4).loseDisk()
+      await s.until('the other one leads', () => s.state.leader === 5)
+      s.cut(4, [5])
+      s.node(4).start()
+      await s.until('it is back, and empty', () => s.cluster.partitionOf(s.node(4), TOPIC)?.log.logEndOffset === 0)
+      s.node(5).kill()
+      await s.until('nobody leads', () => s.state.leader === -1)
+      s.acceptLoss()
+      await s.until('it is let in', () => s.node(4).isUp)
+      await s.cluster.run(s.admin.cluster.electLeaders([{ topic: TOPIC }], { unclean: true }))
+      await s.until('it leads', () => s.cluster.partitionOf(s.node(4), TOPIC)?.isLeader === true)
+      // Not of the history: the offsets are used again.
+      const producer = s.cluster.openClient('p2').tm.producer()
+      for (const value of ['one', 'other']) await s.cluster.run(producer.send(TOPIC, { value }))
+      s.cluster.network.heal()
+      s.node(5).start()
+      await s.untilInSync(4, 5)
+      const { log } = s.replicaOn(s.node(5))
+      expect([log.logStartOffset, log.logEndOffset]).toEqual([0, 2])
+      expect(s.countOf('replica.begun-anew', 5)).toBe(1)
+    }))
+})
+
 describe('elections', () => {
   it('K22 of leaders that write nothing, again and again, leave the logs and their epochs as they are', () =>
     play({}, async (s) => {
@@ -107,7 +138,7 @@ describe('elections', () => {
 })
 
 describe('records that were acknowledged', () => {
-  it('K12 K15 from memory (durability `replicated`) are there when the last one in sync loses them with its power: an eligible one leads', () =>
+  it('K12 K14 K15 from memory (durability `replicated`) are there when the last one in sync loses them with its power: an eligible one leads', () =>
     play(
       { nodeCount: 5, configs: { durability: 'replicated' }, config: { sessionTimeoutMs: 500, heartbeatIntervalMs: 100 } },
       async (s) => {

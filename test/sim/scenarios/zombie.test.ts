@@ -25,7 +25,7 @@ async function ask(s: Scenario, { client }: SimClient, nodeId: number, leaderEpo
   const fetching = connection.openFetch({ message: (message) => (fetched = message), closed })
   const where = { topic: TOPIC, topicId: Buffer.alloc(0), partition: 0, leaderEpochPlusOne: leaderEpoch + 1 }
   producing.send({ correlationId: 1, acks: 0, timeoutMs: 60_000, partitions: [{ ...where, batch: batchOf(['x']) }] })
-  const partitions = [{ ...where, lastEpochPlusOne: 0, offset, maxBytes: 0 }]
+  const partitions = [{ ...where, lastEpochPlusOne: 0, suspect: false, offset, maxBytes: 0 }]
   fetching.send({ correlationId: 1, maxWaitMs: WAIT_MS / 2, minBytes: 1, maxBytes: 0, partitions })
   await s.advance(WAIT_MS)
   const [result] = fetched?.partitions ?? []

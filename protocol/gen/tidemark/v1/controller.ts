@@ -41,6 +41,10 @@ export interface RegisterNodeRequest {
   cleanShutdownEpoch: number;
   /** Where the node is reached from elsewhere, as host:port. */
   alternatives: string[];
+  /** How often the data directory was started, this time included. No more often than is known of it: DATA_DIR_OUTDATED. 0: not counted. */
+  starts: number;
+  /** The directory that this one was an older image of, before it became a directory of its own; empty: none. */
+  imageOf: string;
 }
 
 /** The epoch of this run. */
@@ -122,6 +126,47 @@ export interface AlterPartitionResult {
     | undefined;
   /** As it is now committed; unset with an error. */
   state: PartitionRecord | undefined;
+}
+
+/**
+ * Copies that are not what the cluster takes them for. They leave ISR and ELR, and do not lead; by catching up with the leader they
+ * come into sync again.
+ */
+export interface DistrustReplicasRequest {
+  clusterId: string;
+  /** Who has found out. */
+  nodeId: number;
+  nodeEpoch: number;
+  replicas: DistrustedReplica[];
+}
+
+/** One copy of a partition. */
+export interface DistrustedReplica {
+  /** 22 characters of URL-safe base64. */
+  topicId: string;
+  partition: number;
+  /** The node that has the copy: the sender, or another whose leader the sender is. */
+  replicaId: number;
+  /** The epoch in which the sender leads; not looked at for its own copies. */
+  leaderEpoch: number;
+}
+
+/** What became of each copy. */
+export interface DistrustReplicasResponse {
+  /** FENCED_NODE_EPOCH, NOT_CONTROLLER: nothing was changed. */
+  error:
+    | ErrorDetail
+    | undefined;
+  /** In the order of the request. */
+  replicas: DistrustReplicaResult[];
+}
+
+/** What became of one copy. */
+export interface DistrustReplicaResult {
+  topicId: string;
+  partition: number;
+  /** ELIGIBLE_LEADERS_NOT_AVAILABLE: no other node that is alive has everything. Then it stays as it was. */
+  error: ErrorDetail | undefined;
 }
 
 /** Asks for a block of producer ids. */
@@ -285,6 +330,8 @@ function createBaseRegisterNodeRequest(): RegisterNodeRequest {
     roles: [],
     cleanShutdownEpoch: 0,
     alternatives: [],
+    starts: 0,
+    imageOf: "",
   };
 }
 
@@ -322,6 +369,12 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     }
     for (const v of message.alternatives) {
       writer.uint32(90).string(v!);
+    }
+    if (message.starts !== 0) {
+      writer.uint32(96).uint64(message.starts);
+    }
+    if (message.imageOf !== "") {
+      writer.uint32(106).string(message.imageOf);
     }
     return writer;
   },
@@ -427,6 +480,22 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
             message.alternatives.push(reader.string());
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.starts = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.imageOf = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -455,6 +524,8 @@ export const RegisterNodeRequest: MessageFns<RegisterNodeRequest> = {
     message.roles = object.roles?.map((e) => e) || [];
     message.cleanShutdownEpoch = object.cleanShutdownEpoch ?? 0;
     message.alternatives = object.alternatives?.map((e) => e) || [];
+    message.starts = object.starts ?? 0;
+    message.imageOf = object.imageOf ?? "";
     return message;
   },
 };
@@ -1173,6 +1244,338 @@ export const AlterPartitionResult: MessageFns<AlterPartitionResult> = {
   },
 };
 
+function createBaseDistrustReplicasRequest(): DistrustReplicasRequest {
+  return { clusterId: "", nodeId: 0, nodeEpoch: 0, replicas: [] };
+}
+
+export const DistrustReplicasRequest: MessageFns<DistrustReplicasRequest> = {
+  encode(message: DistrustReplicasRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.nodeId !== 0) {
+      writer.uint32(16).int32(message.nodeId);
+    }
+    if (message.nodeEpoch !== 0) {
+      writer.uint32(24).uint64(message.nodeEpoch);
+    }
+    for (const v of message.replicas) {
+      DistrustedReplica.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DistrustReplicasRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDistrustReplicasRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nodeId = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodeEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.replicas.push(DistrustedReplica.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DistrustReplicasRequest>, I>>(base?: I): DistrustReplicasRequest {
+    return DistrustReplicasRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DistrustReplicasRequest>, I>>(object: I): DistrustReplicasRequest {
+    const message = createBaseDistrustReplicasRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.nodeId = object.nodeId ?? 0;
+    message.nodeEpoch = object.nodeEpoch ?? 0;
+    message.replicas = object.replicas?.map((e) => DistrustedReplica.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDistrustedReplica(): DistrustedReplica {
+  return { topicId: "", partition: 0, replicaId: 0, leaderEpoch: 0 };
+}
+
+export const DistrustedReplica: MessageFns<DistrustedReplica> = {
+  encode(message: DistrustedReplica, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topicId !== "") {
+      writer.uint32(10).string(message.topicId);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.replicaId !== 0) {
+      writer.uint32(24).int32(message.replicaId);
+    }
+    if (message.leaderEpoch !== 0) {
+      writer.uint32(32).int32(message.leaderEpoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DistrustedReplica {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDistrustedReplica();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topicId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.replicaId = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.leaderEpoch = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DistrustedReplica>, I>>(base?: I): DistrustedReplica {
+    return DistrustedReplica.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DistrustedReplica>, I>>(object: I): DistrustedReplica {
+    const message = createBaseDistrustedReplica();
+    message.topicId = object.topicId ?? "";
+    message.partition = object.partition ?? 0;
+    message.replicaId = object.replicaId ?? 0;
+    message.leaderEpoch = object.leaderEpoch ?? 0;
+    return message;
+  },
+};
+
+function createBaseDistrustReplicasResponse(): DistrustReplicasResponse {
+  return { error: undefined, replicas: [] };
+}
+
+export const DistrustReplicasResponse: MessageFns<DistrustReplicasResponse> = {
+  encode(message: DistrustReplicasResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.replicas) {
+      DistrustReplicaResult.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DistrustReplicasResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDistrustReplicasResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.replicas.push(DistrustReplicaResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DistrustReplicasResponse>, I>>(base?: I): DistrustReplicasResponse {
+    return DistrustReplicasResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DistrustReplicasResponse>, I>>(object: I): DistrustReplicasResponse {
+    const message = createBaseDistrustReplicasResponse();
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    message.replicas = object.replicas?.map((e) => DistrustReplicaResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDistrustReplicaResult(): DistrustReplicaResult {
+  return { topicId: "", partition: 0, error: undefined };
+}
+
+export const DistrustReplicaResult: MessageFns<DistrustReplicaResult> = {
+  encode(message: DistrustReplicaResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topicId !== "") {
+      writer.uint32(10).string(message.topicId);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).int32(message.partition);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DistrustReplicaResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDistrustReplicaResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topicId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<DistrustReplicaResult>, I>>(base?: I): DistrustReplicaResult {
+    return DistrustReplicaResult.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<DistrustReplicaResult>, I>>(object: I): DistrustReplicaResult {
+    const message = createBaseDistrustReplicaResult();
+    message.topicId = object.topicId ?? "";
+    message.partition = object.partition ?? 0;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseAllocateProducerIdsRequest(): AllocateProducerIdsRequest {
   return { clusterId: "", nodeId: 0, nodeEpoch: 0 };
 }
@@ -1674,6 +2077,18 @@ export const ControllerService = {
       Buffer.from(AlterPartitionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AlterPartitionsResponse => AlterPartitionsResponse.decode(value),
   },
+  /** Copies of a partition that are damaged or lack records: nobody counts on them any more. */
+  distrustReplicas: {
+    path: "/tidemark.v1.Controller/DistrustReplicas" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DistrustReplicasRequest): Buffer =>
+      Buffer.from(DistrustReplicasRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DistrustReplicasRequest => DistrustReplicasRequest.decode(value),
+    responseSerialize: (value: DistrustReplicasResponse): Buffer =>
+      Buffer.from(DistrustReplicasResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DistrustReplicasResponse => DistrustReplicasResponse.decode(value),
+  },
   /** Producer ids that nobody had before. */
   allocateProducerIds: {
     path: "/tidemark.v1.Controller/AllocateProducerIds" as const,
@@ -1718,6 +2133,8 @@ export interface ControllerServer extends UntypedServiceImplementation {
   heartbeat: handleUnaryCall<NodeHeartbeatRequest, NodeHeartbeatResponse>;
   /** Leaders change the in-sync replicas of their partitions. */
   alterPartitions: handleUnaryCall<AlterPartitionsRequest, AlterPartitionsResponse>;
+  /** Copies of a partition that are damaged or lack records: nobody counts on them any more. */
+  distrustReplicas: handleUnaryCall<DistrustReplicasRequest, DistrustReplicasResponse>;
   /** Producer ids that nobody had before. */
   allocateProducerIds: handleUnaryCall<AllocateProducerIdsRequest, AllocateProducerIdsResponse>;
   /** How far the metadata is committed: a node that has applied that much knows everything that was decided before it asked. */

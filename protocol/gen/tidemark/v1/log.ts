@@ -126,6 +126,8 @@ export interface FetchPartition {
    * LOG_TRUNCATED. 0: unknown, not checked.
    */
   lastEpochPlusOne: number;
+  /** What came from this offset before was damaged: the leader reads it from its disk, and looks whether that is at fault. */
+  suspect: boolean;
 }
 
 /** What one fetch request read. */
@@ -756,6 +758,7 @@ function createBaseFetchPartition(): FetchPartition {
     offset: 0,
     maxBytes: 0,
     lastEpochPlusOne: 0,
+    suspect: false,
   };
 }
 
@@ -781,6 +784,9 @@ export const FetchPartition: MessageFns<FetchPartition> = {
     }
     if (message.lastEpochPlusOne !== 0) {
       writer.uint32(56).int32(message.lastEpochPlusOne);
+    }
+    if (message.suspect !== false) {
+      writer.uint32(64).bool(message.suspect);
     }
     return writer;
   },
@@ -854,6 +860,14 @@ export const FetchPartition: MessageFns<FetchPartition> = {
             message.lastEpochPlusOne = reader.int32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.suspect = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -878,6 +892,7 @@ export const FetchPartition: MessageFns<FetchPartition> = {
     message.offset = object.offset ?? 0;
     message.maxBytes = object.maxBytes ?? 0;
     message.lastEpochPlusOne = object.lastEpochPlusOne ?? 0;
+    message.suspect = object.suspect ?? false;
     return message;
   },
 };

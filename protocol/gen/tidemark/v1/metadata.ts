@@ -60,6 +60,8 @@ export interface RegisterNodeRecord {
   nodeEpoch: number;
   /** Where it is reached from elsewhere, as host:port: a client that came by the n-th of a node is told the n-th of every other. */
   alternatives: string[];
+  /** How often the data directory had been started by then; 0: not counted. */
+  starts: number;
 }
 
 /** The state of a registered node. A registration begins fenced, not shutting down, not draining. */
@@ -529,6 +531,7 @@ function createBaseRegisterNodeRecord(): RegisterNodeRecord {
     roles: [],
     nodeEpoch: 0,
     alternatives: [],
+    starts: 0,
   };
 }
 
@@ -563,6 +566,9 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     }
     for (const v of message.alternatives) {
       writer.uint32(82).string(v!);
+    }
+    if (message.starts !== 0) {
+      writer.uint32(88).uint64(message.starts);
     }
     return writer;
   },
@@ -660,6 +666,14 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
             message.alternatives.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.starts = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -687,6 +701,7 @@ export const RegisterNodeRecord: MessageFns<RegisterNodeRecord> = {
     message.roles = object.roles?.map((e) => e) || [];
     message.nodeEpoch = object.nodeEpoch ?? 0;
     message.alternatives = object.alternatives?.map((e) => e) || [];
+    message.starts = object.starts ?? 0;
     return message;
   },
 };

@@ -89,6 +89,9 @@ export interface QuorumMessage {
   snapshotBytes: number;
   /** The disk that the sender believes the receiver votes with; empty: not known. */
   toDirectoryId: string;
+  /** How often the sender's data directory was started, and by which run of the process: an earlier image of it has forgotten what it promised. */
+  starts: number;
+  incarnationId: string;
 }
 
 /** One entry of the Raft log. */
@@ -179,6 +182,8 @@ function createBaseQuorumMessage(): QuorumMessage {
     context: "",
     snapshotBytes: 0,
     toDirectoryId: "",
+    starts: 0,
+    incarnationId: "",
   };
 }
 
@@ -231,6 +236,12 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     }
     if (message.toDirectoryId !== "") {
       writer.uint32(130).string(message.toDirectoryId);
+    }
+    if (message.starts !== 0) {
+      writer.uint32(136).uint64(message.starts);
+    }
+    if (message.incarnationId !== "") {
+      writer.uint32(146).string(message.incarnationId);
     }
     return writer;
   },
@@ -376,6 +387,22 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
             message.toDirectoryId = reader.string();
             continue;
           }
+          case 17: {
+            if (tag !== 136) {
+              break;
+            }
+
+            message.starts = longToNumber(reader.uint64());
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.incarnationId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -409,6 +436,8 @@ export const QuorumMessage: MessageFns<QuorumMessage> = {
     message.context = object.context ?? "";
     message.snapshotBytes = object.snapshotBytes ?? 0;
     message.toDirectoryId = object.toDirectoryId ?? "";
+    message.starts = object.starts ?? 0;
+    message.incarnationId = object.incarnationId ?? "";
     return message;
   },
 };

@@ -39,6 +39,8 @@ export interface ReplicaFetchPartition {
   flushedOffset: number;
   logStartOffset: number;
   maxBytes: number;
+  /** What came from this offset before was damaged: the leader reads it from its disk, and looks whether that is at fault. */
+  suspect: boolean;
 }
 
 /** What the leader has for the follower. */
@@ -239,6 +241,7 @@ function createBaseReplicaFetchPartition(): ReplicaFetchPartition {
     flushedOffset: 0,
     logStartOffset: 0,
     maxBytes: 0,
+    suspect: false,
   };
 }
 
@@ -267,6 +270,9 @@ export const ReplicaFetchPartition: MessageFns<ReplicaFetchPartition> = {
     }
     if (message.maxBytes !== 0) {
       writer.uint32(64).uint32(message.maxBytes);
+    }
+    if (message.suspect !== false) {
+      writer.uint32(72).bool(message.suspect);
     }
     return writer;
   },
@@ -348,6 +354,14 @@ export const ReplicaFetchPartition: MessageFns<ReplicaFetchPartition> = {
             message.maxBytes = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.suspect = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -373,6 +387,7 @@ export const ReplicaFetchPartition: MessageFns<ReplicaFetchPartition> = {
     message.flushedOffset = object.flushedOffset ?? 0;
     message.logStartOffset = object.logStartOffset ?? 0;
     message.maxBytes = object.maxBytes ?? 0;
+    message.suspect = object.suspect ?? false;
     return message;
   },
 };
