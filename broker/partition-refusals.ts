@@ -37,6 +37,15 @@ export function wrongEpoch(where: string, asked: number, present: number): Tidem
   return new TidemarkError(code, `the request knows leader epoch ${asked} of ${where}, it is ${present}`, { outcome: 'failed' })
 }
 
+export function noReplica(where: string, nodeId: number): TidemarkError {
+  return new TidemarkError('INELIGIBLE_REPLICA', `node ${nodeId} has no replica of ${where}`)
+}
+
+/** The same, of a request whose records were appended: they may yet be committed. */
+export function afterAppend({ code, message, leader }: TidemarkError): TidemarkError {
+  return new TidemarkError(code, message, { leader, outcome: 'indeterminate' })
+}
+
 export function watermarkUnknown(where: string, nodeId: number): TidemarkError {
   return new TidemarkError(
     'OFFSET_NOT_AVAILABLE',

@@ -1,9 +1,8 @@
 /**
  * One partition on this node: its log, whether it leads or follows, and its high watermark.
  *
- * The high watermark is the offset up to which records are committed: as durable as the topic asks, on every replica that
- * counts. Consumers read below it, acknowledgements wait for it. It never goes back. A leader works it out
- * (`replication/leader-state.ts`), a follower is told.
+ * The high watermark is the offset up to which records are committed: as durable as the topic asks, on every replica that counts. Consumers read
+ * below it, acknowledgements wait for it. It never goes back. A leader works it out (`replication/leader-state.ts`), a follower is told.
  */
 import { minInsyncOf } from '../controller/metadata/min-insync.ts'
 import type { PartitionMetadata } from '../controller/metadata/image.ts'
@@ -16,9 +15,9 @@ import type { ByteBudget } from './backpressure.ts'
 import { countsFlushed, durableOffset } from './durability.ts'
 import type { Reached } from './offset-waiters.ts'
 import type { PartitionHost, PartitionParts } from './partition-host.ts'
-import { notLeader, timedOut, tooFew, tooFewAfterAppend, watermarkUnknown, wrongEpoch } from './partition-refusals.ts'
+import * as refusals from './partition-refusals.ts'
 import type { ParkedFetch, ParkingPlace } from './purgatory.ts'
-import { type IsrProposal, LeaderState, type ReplicaFetched } from './replication/leader-state.ts'
+import { type Decided, type IsrProposal, LeaderState, type ReplicaFetched } from './replication/leader-state.ts'
 import { ParkedReplicas } from './replication/parked-replicas.ts'
 
 export class Partition implements LogListener, ParkingPlace {
@@ -125,19 +124,19 @@ export class Partition implements LogListener, ParkingPlace {
   checkLeadership(leaderEpoch: number | undefined): void {
     if (this.#retired !== undefined) throw this.#retired
     if (this.#leader === undefined) throw this.#notLeader()
-    if (leaderEpoch !== undefined && leaderEpoch !== this.leaderEpoch) throw wrongEpoch(this.name, leaderEpoch, this.leaderEpoch)
+    if (leaderEpoch !== undefined && leaderEpoch !== this.leaderEpoch) throw refusals.wrongEpoch(this.name, leaderEpoch, this.leaderEpoch)
   }
 
   /** Throws while this node does not know yet what earlier leaders committed: its high watermark would be too low. */
   checkWatermarkKnown(): void {
     if (this.#leader === undefined || this.#highWatermark >= this.#leader.epochStartOffset) return
-    throw watermarkUnknown(this.name, this.#host.nodeId)
+    throw refusals.watermarkUnknown(this.name, this.#host.nodeId)
   }
 
   /** Throws when an append could not be committed on as many replicas as the topic asks for. */
   checkEnoughReplicas(): void {
     const { isr, minIsr } = this.#insync()
-    if (isr.length < minIsr) throw tooFew(this.name, isr.length, minIsr)
+    if (isr.length < minIsr) throw refusals.tooFew(this.name, isr.length, minIsr)
   }
 
   /** Appends one batch; the buffer belongs to the log from here on. Throws `TidemarkError`, then nothing was appended. */
@@ -162,15 +161,19 @@ export class Partition implements LogListener, ParkingPlace {
 
   /** Fails acknowledgements whose deadline (monotonic) has passed. What they wait for may still happen. */
   expireWaiters(nowMs: number): void {
-    this.#acks.expire(nowMs, () => timedOut(this.name))
+    this.#acks.expire(nowMs, () => refusals.timedOut(this.name))
   }
 
   /** A follower has fetched: it has what it says it has. Throws `INELIGIBLE_REPLICA` when it is none of ours. */
   replicaFetched(fetched: ReplicaFetched): void {
-    if (this.#leader?.isReplica(fetched.nodeId) !== true)
-      throw new TidemarkError('INELIGIBLE_REPLICA', `node ${fetched.nodeId} has no replica of ${this.name}`)
+    if (this.#leader?.isReplica(fetched.nodeId) !== true) throw refusals.noReplica(this.name, fetched.nodeId)
     this.#leader.fetched(fetched, this.#log.writtenOffset, countsFlushed(this.#config))
     this.reviewIsr()
+  }
+
+  /** The replica may be made leader, and has not everything that is committed. */
+  lacksCommitted(fetched: ReplicaFetched): boolean {
+    return this.#leader?.lacksCommitted(fetched, this.#highWatermark, countsFlushed(this.#config)) === true
   }
 
   /** Looks how far records are committed by now, whether somebody has fallen behind or caught up, and has the controller asked if so. */
@@ -182,7 +185,7 @@ export class Partition implements LogListener, ParkingPlace {
   }
 
   /** The controller has answered a proposal; the metadata says the same, later. */
-  isrDecided(state: Pick<PartitionMetadata, 'replicas' | 'isr' | 'partitionEpoch'>): void {
+  isrDecided(state: Decided): void {
     this.#leader?.update(state)
     this.advanced()
     this.#reportTooFew()
@@ -226,8 +229,7 @@ export class Partition implements LogListener, ParkingPlace {
     this.parkedReplicas.written(this.#log.writtenOffset)
     const own = durableOffset(this.#log, this.#config)
     this.#acks.durable(own)
-    const { minIsr } = this.#insync()
-    const offset = this.#leader.committable(own, minIsr, countsFlushed(this.#config))
+    const offset = this.#leader.committable(own, this.#insync().minIsr, countsFlushed(this.#config))
     if (offset !== undefined) this.#raise(offset)
   }
 
@@ -263,23 +265,21 @@ export class Partition implements LogListener, ParkingPlace {
   /** Whoever waits for a commit that cannot come learns so: the records are there, and may yet be committed. */
   #reportTooFew(): void {
     const { isr, minIsr } = this.#insync()
-    if (isr.length < minIsr) this.#acks.rejectCommitted(tooFewAfterAppend(this.name, isr.length, minIsr))
+    if (isr.length < minIsr) this.#acks.rejectCommitted(refusals.tooFewAfterAppend(this.name, isr.length, minIsr))
   }
 
   #insync(): { readonly isr: readonly number[]; readonly minIsr: number } {
-    const { replicas } = this.#metadata
-    return { isr: this.#leader?.isr ?? this.#metadata.isr, minIsr: minInsyncOf(this.#config, replicas.length) }
+    return { isr: this.#leader?.isr ?? this.#metadata.isr, minIsr: minInsyncOf(this.#config, this.#metadata.replicas.length) }
   }
 
   #dismiss(reason: TidemarkError): void {
-    const unknown = new TidemarkError(reason.code, reason.message, { leader: reason.leader, outcome: 'indeterminate' })
-    this.#acks.dismiss(unknown)
+    this.#acks.dismiss(refusals.afterAppend(reason))
     for (const fetch of [...this.parked]) fetch.wake()
     this.parkedReplicas.wakeAll()
   }
 
   #notLeader(): TidemarkError {
-    return notLeader(this.name, this.#host.nodeId, this.#metadata, this.#host.addressOf(this.#metadata.leader))
+    return refusals.notLeader(this.name, this.#host.nodeId, this.#metadata, this.#host.addressOf(this.#metadata.leader))
   }
 
   #wait(what: 'committed' | 'durable', present: number, offset: number, deadlineMs: number, reached: Reached): void {

@@ -279,9 +279,7 @@ class Node implements RunningNode {
   /** Who stopped without closing its logs may have lost what was only in the page cache. Nobody shall have to guess that. */
   #reportUnclean({ partitions }: Broker): void {
     const unsure = partitions.all().filter(({ config }) => config.durability !== 'fsync')
-    if (unsure.length === 0) return
-    const [first] = unsure
-    this.#runtime.log.warn('partitions.unsure', { partitionCount: unsure.length, example: first?.name })
+    if (unsure.length > 0) this.#runtime.log.warn('partitions.unsure', { partitionCount: unsure.length, example: unsure[0]?.name })
   }
 
   async #stop(): Promise<void> {

@@ -15,7 +15,7 @@ import type {
 import type { Timer } from '../../runtime/runtime.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
-import { checkRange, divergenceOf, isWronglyCountedOn, noteProgress } from '../replication/leader-rules.ts'
+import { agreedOf, checkRange, divergenceOf, noteProgress } from '../replication/leader-rules.ts'
 
 /** Records in one answer. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
@@ -101,7 +101,7 @@ class ReplicaFetch {
     try {
       const partition = this.#partitionOf(entry)
       const { nodeId } = this.#request
-      if (isWronglyCountedOn(partition, entry, nodeId)) this.#broker.damage()?.lacksRecords(partition, nodeId)
+      if (partition.lacksCommitted(agreedOf(partition, entry, this.#request))) this.#broker.damage()?.lacksRecords(partition, nodeId)
       noteProgress(partition, entry, this.#request)
       return undefined
     } catch (error) {

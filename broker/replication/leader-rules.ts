@@ -2,8 +2,6 @@
 import type { PartitionLog } from '../../log/partition-log.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { EpochEnd, ReplicaFetchPartition } from '../../protocol/gen/tidemark/v1/replica.ts'
-import { countsFlushed } from '../durability.ts'
-import type { Partition } from '../partition.ts'
 import type { ReplicaFetched } from './leader-state.ts'
 
 /** A partition that this node leads. */
@@ -39,18 +37,14 @@ export function divergenceOf(
   return { epoch: ours.epoch, endOffset: ours.endOffset }
 }
 
-/**
- * The replica may be made leader because it left the ISR with everything that is committed, and it has not: its disk is not the one it had then.
- * While it is eligible the high watermark does not move.
- */
-export function isWronglyCountedOn(
-  { log, metadata, config, highWatermark }: Pick<Led, 'log'> & Pick<Partition, 'metadata' | 'config' | 'highWatermark'>,
+/** What the follower has of our log, by its own word and by where the logs part. */
+export function agreedOf(
+  led: Pick<Led, 'log'>,
   entry: ReplicaFetchPartition,
-  nodeId: number,
-): boolean {
-  if (!metadata.elr.includes(nodeId)) return false
-  const saidOffset = countsFlushed(config) ? entry.flushedOffset : entry.fetchOffset
-  return Math.min(saidOffset, divergenceOf({ log }, entry)?.endOffset ?? saidOffset) < highWatermark
+  { nodeId, nodeEpoch }: { nodeId: number; nodeEpoch: number },
+): ReplicaFetched {
+  const fetchOffset = Math.min(entry.fetchOffset, divergenceOf(led, entry)?.endOffset ?? entry.fetchOffset)
+  return { nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(entry.flushedOffset, fetchOffset) }
 }
 
 /** Throws `OFFSET_OUT_OF_RANGE` for what is not in the log, nor just behind it. */

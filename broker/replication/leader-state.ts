@@ -48,6 +48,9 @@ export interface IsrProposal {
   readonly isr: readonly IsrMember[]
 }
 
+/** What of the metadata matters to a leader. */
+export type Decided = Pick<PartitionMetadata, 'replicas' | 'isr' | 'elr' | 'partitionEpoch'>
+
 /** What the rules go by besides offsets. */
 export interface ReplicaRules {
   readonly clock: { monotonic(): number }
@@ -72,6 +75,8 @@ export class LeaderState {
   #askAgainAtMs = Number.NEGATIVE_INFINITY
   #replicas: readonly number[] = []
   #isr: readonly number[] = []
+  /** They left the ISR with everything that is committed, and may be made leader. */
+  #elr: readonly number[] = []
   #partitionEpoch = -1
   /** Sent to the controller, and not answered yet. */
   #proposal: IsrProposal | undefined
@@ -99,10 +104,11 @@ export class LeaderState {
   }
 
   /** The controller has decided: older decisions, which arrive late, change nothing. */
-  update({ replicas, isr, partitionEpoch }: Pick<PartitionMetadata, 'replicas' | 'isr' | 'partitionEpoch'>): void {
+  update({ replicas, isr, elr, partitionEpoch }: Decided): void {
     if (partitionEpoch <= this.#partitionEpoch) return
     this.#replicas = replicas
     this.#isr = isr
+    this.#elr = elr
     this.#partitionEpoch = partitionEpoch
     // Whatever it was, it was made for an earlier state, or has become this one.
     this.#proposal = undefined
@@ -135,6 +141,19 @@ export class LeaderState {
       progress.goal = { endOffset: leaderEndOffset, atMs: nowMs }
     }
     this.#progress.set(nodeId, progress)
+  }
+
+  /**
+   * Whether the replica is counted on though it has not all that is committed: its disk is not the one it had. While a replica is eligible the high
+   * watermark does not move. What this run of its node has said before, a fetch that comes late does not take back.
+   */
+  lacksCommitted(
+    { nodeId, nodeEpoch, fetchOffset, flushedOffset }: ReplicaFetched,
+    highWatermark: number,
+    countsFlushed: boolean,
+  ): boolean {
+    const known = this.#progress.get(nodeId)?.nodeEpoch === nodeEpoch ? this.#durableOffset(nodeId, countsFlushed) : 0
+    return this.#elr.includes(nodeId) && Math.max(known, countsFlushed ? flushedOffset : fetchOffset) < highWatermark
   }
 
   /** Up to where all that count have everything, given what this node has; undefined while too few are in sync for anything to be committed. */

@@ -76,9 +76,10 @@ describe('the compaction loop', () => {
     await loop.close()
   })
 
-  it('reports what fails and goes on with the others', async () => {
+  it('reports what fails, has damage seen to, and goes on with the others', async () => {
     const world = createWorld()
-    const dir = await openDir(world)
+    const damaged: string[] = []
+    const dir = await openDir(world, { damaged: ({ topic }) => void damaged.push(topic) })
     const a = await partitionOf(world, dir, 'a', 2, 5)
     const b = await partitionOf(world, dir, 'b', 2, 5)
     await flipBit(world.files, '/data/topics/a-0/00000000000000000000.log', 200)
@@ -91,6 +92,7 @@ describe('the compaction loop', () => {
       event: 'compaction.failed',
       fields: { topic: 'a', partition: 0, code: 'CORRUPT_LOG', error: expect.stringContaining('checksum') },
     })
+    expect(damaged).toEqual(['a'])
     expect(compactedIn(world)).toEqual(['b'])
     // Once is enough.
     world.time.advance(1000)

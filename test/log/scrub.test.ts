@@ -4,6 +4,7 @@ import type { DataDir } from '../../log/data-dir.ts'
 import type { PartitionLog } from '../../log/partition-log.ts'
 import { SCRUB_BEGIN, type ScrubPlace } from '../../log/scrub.ts'
 import type { TidemarkError } from '../../protocol/errors.ts'
+import { compact, compactedConfig, putKeyed, recordsOf, roll } from './compaction-support.ts'
 import { configOf, createWorld, flipBit, openDir, openOrders, PARTITION, put, type TestWorld } from './support.ts'
 
 let world: TestWorld
@@ -79,6 +80,20 @@ describe('scrubbing', () => {
     const next = await log.scrub(first.next as ScrubPlace, 1 << 20)
     expect(next).toMatchObject({ next: undefined, isDamaged: false })
     expect(next.bytes).toBeGreaterThan(0)
+  })
+
+  it('finds nothing wrong with the gaps that compaction leaves, and begins a segment again that was compacted meanwhile', async () => {
+    const compacted = await dir.openLog({ topic: 'k', topicId: 'AAAAAAAAAAAAAAAAAAAAAA', partition: 0, config: compactedConfig() })
+    log = compacted
+    for (let n = 0; n < 20; n++) await putKeyed(log, [[`k${n % 3}`, `${n}${'x'.repeat(n * 20)}`]])
+    await roll(log, world)
+    const before = await log.scrub(SCRUB_BEGIN, 200)
+    expect(before.next).toMatchObject({ baseOffset: 0, generation: 0 })
+    await compact(log, world)
+    expect((await recordsOf(log)).length).toBeLessThan(10)
+    expect(await log.scrub(before.next as ScrubPlace, 1 << 20)).toMatchObject({ isDamaged: false })
+    expect((await scrubAll(200)).bytes).toBe(log.describe().sizeBytes)
+    expect(damage).toEqual([])
   })
 
   it('says nothing of a log that was closed while it was read', async () => {

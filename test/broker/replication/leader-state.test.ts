@@ -97,9 +97,9 @@ describe('the high watermark of a leader', () => {
     const rig = new Rig(metadataOf({ isr: [1, 2] }))
     rig.end = 10
     rig.fetch(2, 10)
-    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2, 3], partitionEpoch: 10 })
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2, 3], elr: [], partitionEpoch: 10 })
     expect(rig.committable()).toBe(0)
-    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], partitionEpoch: 9 })
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], elr: [], partitionEpoch: 9 })
     expect(rig.leader.isr).toEqual([1, 2, 3])
   })
 
@@ -129,9 +129,28 @@ describe('the high watermark of a leader', () => {
     expect(rig.committable()).toBe(0)
     rig.fetch(2, 50)
     expect(rig.committable()).toBe(50)
-    rig.leader.update({ replicas: [1, 3], isr: [1], partitionEpoch: 10 })
-    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], partitionEpoch: 11 })
+    rig.leader.update({ replicas: [1, 3], isr: [1], elr: [], partitionEpoch: 10 })
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], elr: [], partitionEpoch: 11 })
     expect(rig.committable()).toBe(0)
+  })
+})
+
+describe('a replica that is eligible', () => {
+  const lacks = (rig: Rig, flushedOffset: number, nodeEpoch = 20): boolean =>
+    rig.leader.lacksCommitted({ nodeId: 2, nodeEpoch, fetchOffset: flushedOffset, flushedOffset }, 40, true)
+
+  it('K24 is wrongly counted on when it has less than what is committed, others are not counted on anyway', () => {
+    const eligible = new Rig(metadataOf({ isr: [1], elr: [2] }), 40)
+    expect([lacks(eligible, 39), lacks(eligible, 40)]).toEqual([true, false])
+    expect(lacks(new Rig(metadataOf({ isr: [1, 3] }), 40), 39)).toBe(false)
+  })
+
+  it('K24 is judged by what it is now, and by all that it has said since it was started', () => {
+    const rig = new Rig(metadataOf({ isr: [1], elr: [2] }), 40)
+    rig.fetch(2, 40)
+    expect([lacks(rig, 39), lacks(rig, 39, 21)]).toEqual([false, true])
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 3], elr: [], partitionEpoch: 10 })
+    expect(lacks(rig, 39, 21)).toBe(false)
   })
 })
 
@@ -178,7 +197,7 @@ describe('the replicas in sync', () => {
     rig.end = 20
     rig.nowMs = LAG_MAX_MS + 1
     expect(rig.wantedIsr(10)).toEqual([1])
-    rig.leader.update({ replicas: [1, 2, 3], isr: [1], partitionEpoch: 10 })
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1], elr: [], partitionEpoch: 10 })
     expect(rig.wantedIsr(10)).toBeUndefined()
     rig.fetch(3, 20)
     expect(rig.wantedIsr(10)).toEqual([1, 3])
@@ -266,8 +285,13 @@ describe('whatever replicas and controller do', () => {
           } else if (one.kind === 'propose') proposal = rig.leader.propose(highWatermark, rig.end, true) ?? proposal
           else if (one.kind === 'refuse' && proposal !== undefined) rig.leader.refused(proposal)
           else if (one.kind === 'accept' && proposal?.partitionEpoch === partitionEpoch)
-            rig.leader.update({ replicas: [1, 2, 3], isr: proposal.isr.map(({ nodeId }) => nodeId), partitionEpoch: ++partitionEpoch })
-          else if (one.kind === 'fence') rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], partitionEpoch: ++partitionEpoch })
+            rig.leader.update({
+              replicas: [1, 2, 3],
+              isr: proposal.isr.map(({ nodeId }) => nodeId),
+              elr: [],
+              partitionEpoch: ++partitionEpoch,
+            })
+          else if (one.kind === 'fence') rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], elr: [], partitionEpoch: ++partitionEpoch })
           const offset = rig.committable(2)
           if (offset === undefined || offset <= highWatermark) continue
           highWatermark = offset

@@ -11,8 +11,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'M01',
     what: 'a follower of a new leader cuts its log at its high watermark',
     file: 'broker/replication/leader-fetcher.ts',
-    find: '    const followed = known ?? { partition, leaderEpoch, retryAtMs: 0, reportedOffset: -1 }\n',
-    replace: `    const followed = known ?? { partition, leaderEpoch, retryAtMs: 0, reportedOffset: -1 }
+    find: '    followed.isDamageSaid = false\n',
+    replace: `    followed.isDamageSaid = false
     if (partition.highWatermark < partition.log.logEndOffset && !partition.isChanging) this.#change(followed, this.#node.truncate(partition, partition.highWatermark))\n`,
   },
   {
@@ -56,12 +56,13 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'M07',
     what: 'what a replica fetched in another epoch counts',
     file: 'broker/operations/replica-fetch.ts',
-    find: '      noteProgress(this.#partitionOf(entry), entry, this.#request)\n',
+    find: '      const partition = this.#partitionOf(entry)\n      const { nodeId } = this.#request\n',
     replace: `      const { topicId, partition: number, fetchOffset, flushedOffset } = entry
       const partition = this.#broker.partitions.findById(topicId, number)
       checkRange(partition, entry)
       const { nodeId, nodeEpoch } = this.#request
-      partition.replicaFetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(flushedOffset, fetchOffset) })\n`,
+      partition.replicaFetched({ nodeId, nodeEpoch, fetchOffset, flushedOffset: Math.min(flushedOffset, fetchOffset) })
+      return undefined\n`,
   },
   {
     id: 'M08',
