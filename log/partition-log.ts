@@ -130,7 +130,9 @@ export class PartitionLog implements WriterOwner, ReaderOwner {
   }
 
   describe(): LogDescription {
-    return { ...this.#upkeep.describe(), logEndOffset: this.#logEndOffset, flushedOffset: this.flushedOffset }
+    const { logStartOffset, segments } = this.#upkeep
+    const sizeBytes = segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
+    return { logStartOffset, logEndOffset: this.#logEndOffset, flushedOffset: this.flushedOffset, sizeBytes, segmentCount: segments.length }
   }
 
   /**

@@ -22,7 +22,6 @@ import {
   TIME_INDEX_SUFFIX,
 } from './file-names.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
-import type { LogDescription } from './log-types.ts'
 import { OffsetIndex } from './offset-index.ts'
 import type { ProducerState } from './producer-state.ts'
 import { type RecoveredLog, takeUpIndexes } from './recovery.ts'
@@ -103,11 +102,6 @@ export class LogUpkeep {
   /** Bytes a recovery would have to walk. */
   get bytesSinceCheckpoint(): number {
     return this.#bytesSinceCheckpoint
-  }
-
-  describe(): Pick<LogDescription, 'logStartOffset' | 'sizeBytes' | 'segmentCount'> {
-    const sizeBytes = this.#segments.reduce((sum, segment) => sum + segment.sizeBytes, 0)
-    return { logStartOffset: this.logStartOffset, sizeBytes, segmentCount: this.#segments.length }
   }
 
   noteWritten(bytes: number): void {

@@ -197,7 +197,7 @@ describe('a commit without a member', () => {
   })
 })
 
-describe('offsets of a topic that was created again', () => {
+describe('offsets of a topic that was created again (K29)', () => {
   it('are not inherited', () => {
     const made = group({ orders: 1 })
     made.commit('', { offset: 4 })

@@ -47,7 +47,7 @@ export const REPLICA_MUTANTS: readonly FoundMutant<ReplicaSearchName>[] = [
     id: 'epoch',
     what: 'another leader leads in the same epoch',
     file: 'controller/metadata/partition-change.ts',
-    find: 'before.leaderEpoch + (isLeaderNew || isSmaller ? 1 : 0)',
+    find: 'before.leaderEpoch + (isLeaderNew || isSmaller || this.#startsEpoch ? 1 : 0)',
     replace: 'before.leaderEpoch',
     search: 'logs that part',
     rule: 'logs that meet in one epoch are the same up to there',

@@ -311,7 +311,7 @@ export class Replicas {
     const { nodeId, nodeEpoch } = host
     const { leader, leaderEpoch } = partition.metadata
     if (partition.isLeader || leader < 0 || leader === nodeId) return 0
-    const entry = nextFetch(log as never, { topicId: log.topicId, partition: log.partition, leaderEpoch }, 1)
+    const entry = nextFetch(log as never, { topicId: log.topicId, partition: log.partition, leaderEpoch, suspect: false }, 1)
     const request = { from: nodeId, nodeEpoch, to: leader, entry }
     return this.requests.add(JSON.stringify(request), () => request)
   }

@@ -55,7 +55,7 @@ process.exitCode = survivors.length === 0 ? 0 : 1
 
 async function judge(mutant: Mutant): Promise<Verdict> {
   const startedMs = performance.now()
-  const found = (await judgeBySimulation(mutant)) ?? (await judgeByTests(mutant))
+  const found = (mutant.isForTests ? undefined : await judgeBySimulation(mutant)) ?? (await judgeByTests(mutant))
   return { mutant, killedBy: found?.killedBy, how: found?.how ?? '', seconds: Math.round((performance.now() - startedMs) / 100) / 10 }
 }
 

@@ -8,4 +8,6 @@ export interface Mutant {
   readonly replace: string
   /** Where it is noticed, when not (only) by the simulation's seeds: tests, from the root of the project. */
   readonly tests?: readonly string[]
+  /** Seeds come by it too rarely to be asked. */
+  readonly isForTests?: true
 }

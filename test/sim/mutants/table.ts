@@ -5,6 +5,7 @@
 
 import { GROUP_MUTANTS } from './group-table.ts'
 import type { Mutant } from './mutant.ts'
+import { SCENARIO_MUTANTS } from './scenario-table.ts'
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -297,4 +298,5 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '    for (const entry of [...ready.committedEntries].reverse()) isMembershipNew',
   },
   ...GROUP_MUTANTS,
+  ...SCENARIO_MUTANTS,
 ]

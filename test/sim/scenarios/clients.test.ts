@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { TidemarkError } from '../../../protocol/errors.ts'
 import { splitBatches } from '../../../protocol/batch-reader.ts'
+import type { CallMessage } from '../network.ts'
 import { play, TOPIC } from './scenario.ts'
 
 describe('a producer whose leader dies', () => {
@@ -95,5 +96,37 @@ describe('a topic that is deleted and created again under its name', () => {
       // Followers of the old topic had data of the new one's numbers: they are the same all the same.
       for (const node of s.cluster.nodes) expect(s.replicaOn(node).topicId).toBe(newId)
       s.writtenElsewhere(now)
+    }))
+
+  it('K29 takes nothing that was on its way to the old one when that was deleted', () =>
+    play({}, async (s) => {
+      const { network } = s.cluster
+      const { tm } = s.cluster.openClient('old')
+      const producer = tm.producer()
+      for (let at = 0; at < 3; at++) await s.cluster.run(producer.send(TOPIC, { value: `old ${at}` }))
+      const isAsked = ({ from, path, isAnswer }: CallMessage, call: string): boolean => from === 'old' && path.includes(call) && !isAnswer
+      const read: string[] = []
+      let readFailure: TidemarkError | undefined
+      const reading = tm.consumer(TOPIC, { start: 'earliest' }).run(({ value }) => void read.push(String(value)))
+      // All but the opening of the call, and the first question.
+      let askedCount = 0
+      const fetches = network.hold((message) => isAsked(message, 'Log/Fetch') && askedCount++ > 1)
+      reading.catch((error: unknown) => (readFailure = TidemarkError.from(error)))
+      await s.until('it has read everything and asks for more', () => fetches.count > 0 && read.length === 3)
+      const sends = network.hold((message) => isAsked(message, 'Log/Produce'))
+      const late = producer.send(TOPIC, { value: 'late' })
+      await s.until('it is on its way', () => sends.count > 0)
+      await s.cluster.run(s.admin.deleteTopic(TOPIC))
+      await s.cluster.run(s.admin.createTopic(TOPIC, { partitions: 1, replicas: 3 }))
+      await s.until('it is led', () => s.cluster.partitionOf(s.leader, TOPIC)?.isLeader === true)
+      await s.send(6)
+      fetches.release()
+      sends.release()
+      await s.until('the reader has ended', () => readFailure !== undefined)
+      expect(readFailure?.code).toBe('UNKNOWN_TOPIC_ID')
+      expect(read).toEqual(['old 0', 'old 1', 'old 2'])
+      // Who sends by the name sends again, to what has it now.
+      expect(Number((await s.cluster.run(late)).offset)).toBe(6)
+      s.writtenElsewhere(['late'])
     }))
 })

@@ -100,15 +100,52 @@ describe('a node that comes back with an older image of its disk', () => {
       }
       expect(s.cluster.activeController?.nodeId).toBe(active)
       await s.send(3)
-      await s.cluster.run(s.admin.cluster.removeController(first))
-      node.join = s.cluster.nodes.filter((one) => one !== node).map(({ nodeId }) => nodeId)
-      node.start()
-      await s.untilInSync(1, 2, 3)
+      await joinAnew(s, node)
       const { members } = await s.cluster.run(s.admin.cluster.describeQuorum())
       expect(members.filter(({ voter }) => voter)).toHaveLength(3)
     }),
   )
+
+  it('K24 from an earlier run as a controller makes no leader of the quorum of one that lacks what it has forgotten', () =>
+    play({}, async (s) => {
+      const [node, behind, active] = s.nodesByController.map((id) => s.node(id)) as [SimNode, SimNode, SimNode]
+      const image = await s.cluster.run(node.disk.image())
+      const epoch = nodeEpochOn(s, behind, node)
+      node.kill()
+      node.start()
+      await s.until('both know that it was started again', () => [behind, active].every((one) => nodeEpochOn(s, one, node) > epoch))
+      await s.untilInSync(1, 2, 3)
+      s.cut(behind.nodeId, [node.nodeId, active.nodeId])
+      await s.cluster.run(s.admin.createTopic('late', { partitions: 1, replicas: 1 }))
+      active.kill()
+      putBack(node, image)
+      s.cluster.network.heal()
+      s.cluster.isSupervised = () => false
+      expectErrors(s, 'cluster.lost')
+      const life = node.start()
+      await s.advance(5000)
+      expect(s.cluster.activeController).toBeUndefined()
+      active.start()
+      await s.until('those two have a leader', () => s.cluster.activeController !== undefined)
+      await s.until('it has ended', () => life.failure !== undefined)
+      expect((await s.cluster.run(s.admin.listTopics())).map(({ name }) => name)).toContain('late')
+      s.cluster.isSupervised = (one) => one !== node
+      await joinAnew(s, node)
+    }))
 })
+
+/** The run of `node` that `observer` knows. */
+function nodeEpochOn(s: Scenario, observer: SimNode, node: SimNode): number {
+  return s.cluster.imageOf(observer)?.nodes.get(node.nodeId)?.nodeEpoch ?? 0
+}
+
+/** A controller whose directory was turned away comes back as one that is new. */
+async function joinAnew(s: Scenario, node: SimNode): Promise<void> {
+  await s.cluster.run(s.admin.cluster.removeController(node.nodeId))
+  node.join = s.cluster.nodes.filter((one) => one !== node).map(({ nodeId }) => nodeId)
+  node.start()
+  await s.untilInSync(1, 2, 3)
+}
 
 describe('a second process of a node', () => {
   it('K25 with the same number and another directory is not let in while the first one lives', () =>
