@@ -3,6 +3,7 @@
  */
 import { spawn } from 'node:child_process'
 import { parseArgs } from 'node:util'
+import { noteFigures } from '../../scripts/figures.ts'
 import { type RunResult, runSeed } from './run.ts'
 
 const { values } = parseArgs({
@@ -47,6 +48,17 @@ const startedMs = performance.now()
 const totals = jobCount > 1 ? await share() : await playAll()
 const seconds = (performance.now() - startedMs) / 1000
 console.log(values.json ? JSON.stringify(totals) : summary(totals))
+if (!values.json) {
+  const { seedCount, failedCount, virtualSeconds, events, faults, acknowledged, read } = totals
+  const counted = { events, faults, 'records acknowledged': acknowledged, 'records read': read }
+  noteFigures('simulation', {
+    seeds: seedCount,
+    failed: failedCount,
+    'cluster seconds': Math.round(virtualSeconds),
+    ...counted,
+    seconds: Math.round(seconds),
+  })
+}
 process.exitCode = totals.failedCount === 0 ? 0 : 1
 
 async function playAll(): Promise<Totals> {

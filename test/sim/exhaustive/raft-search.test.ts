@@ -8,6 +8,7 @@ import { PATIENCE_MS, testSearches } from './search-tests.ts'
 describe('every state of three Raft cores within bounds', () => {
   testSearches({
     what: 'three Raft cores',
+    suite: 'states-of-raft',
     command: 'raft-search.ts',
     searches: RAFT_SEARCHES,
     statesMin: 1_000_000,

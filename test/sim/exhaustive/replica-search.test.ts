@@ -7,6 +7,7 @@ import { testSearches } from './search-tests.ts'
 describe('every state of three replicas and their controller within bounds', () => {
   testSearches({
     what: 'three replicas',
+    suite: 'states-of-replicas',
     command: 'replica-search.ts',
     searches: REPLICA_SEARCHES,
     statesMin: 800_000,

@@ -1,5 +1,6 @@
 /** What is tested of a search: that no rule is broken in any state, and that mistakes are found. */
 import { expect, it } from 'vitest'
+import { noteFigures } from '../../../scripts/figures.ts'
 import { runChild } from './child.ts'
 import type { FoundMutant } from './found-mutant.ts'
 
@@ -9,6 +10,8 @@ export const PATIENCE_MS = 3_600_000
 export interface SearchTests {
   /** Of which the states are. */
   readonly what: string
+  /** Under which its figures are noted. */
+  readonly suite: string
   /** The command that searches. */
   readonly command: string
   readonly searches: Readonly<Record<string, { readonly about: string }>>
@@ -17,11 +20,12 @@ export interface SearchTests {
   readonly mutants: readonly FoundMutant<string>[]
 }
 
-export function testSearches({ what, command, searches, statesMin, mutants }: SearchTests): void {
+export function testSearches({ what, suite, command, searches, statesMin, mutants }: SearchTests): void {
   it(
     `breaks no rule, and there are at least ${statesMin}`,
     async () => {
       let states = 0
+      let events = 0
       for (const [name, { about }] of Object.entries(searches)) {
         const { outcome, path } = await runChild(command, [name])
         console.log(
@@ -30,8 +34,10 @@ export function testSearches({ what, command, searches, statesMin, mutants }: Se
         expect(outcome.rule, `${name}\n${path}`).toBeUndefined()
         expect(outcome.isComplete, `${name}: every state within the bounds was looked at`).toBe(true)
         states += Number(outcome.states)
+        events += Number(outcome.transitions)
       }
       console.log(`${what}: ${states} distinct states`)
+      noteFigures(suite, { states, events })
       expect(states).toBeGreaterThanOrEqual(statesMin)
     },
     PATIENCE_MS,
