@@ -1,10 +1,10 @@
 /**
  * Three nodes, a producer and a consumer at work, and faults: nothing acknowledged may be missing or doubled.
  *
- *   node scripts/run.mjs scripts/cluster-kill.ts [--faults 50] [--kinds kill,pause,leader,stop] [--seed 1]
+ *   node scripts/run.mjs scripts/cluster-kill.ts [--faults 50] [--kinds kill,pause,leader,stop,roll] [--seed 1]
  *
  * Kinds: `kill` -9 a random node and start it again, `pause` one for longer than its session (SIGSTOP), `leader` kills the active
- * controller, `stop` stops one in order (SIGTERM) and starts it again. The producer is idempotent, acks=all, and lives through everything, as does the
+ * controller, `stop` stops one in order (SIGTERM) and starts it again, `roll` does so with all, one after the other. The producer is idempotent, acks=all, and lives through everything, as does the
  * consumer. At the end everything is read again: every acknowledged record is there once, those of one key in order, offsets
  * without a gap. Prints what it did, how long partitions were not written to, and what is wrong; ends with 1 if anything is.
  */
@@ -19,7 +19,7 @@ import type { NodeProcess } from './node-process.ts'
 const { values: flags } = parseArgs({
   options: {
     faults: { type: 'string', default: '50' },
-    kinds: { type: 'string', default: 'kill,pause,leader,stop' },
+    kinds: { type: 'string', default: 'kill,pause,leader,stop,roll' },
     seed: { type: 'string', default: '1' },
     session: { type: 'string', default: '2s' },
   },
@@ -72,6 +72,14 @@ async function run(): Promise<void> {
 }
 
 async function inflict(kind: string, tm: Tidemark): Promise<void> {
+  if (kind === 'roll') {
+    for (const node of cluster.nodes) {
+      await node.stop('SIGTERM')
+      await node.start()
+      await everybodyInSync(tm)
+    }
+    return
+  }
   const victim =
     kind === 'leader' ? await activeController(tm) : (cluster.nodes[Math.floor(random() * cluster.nodes.length)] as NodeProcess)
   switch (kind) {
@@ -89,6 +97,15 @@ async function inflict(kind: string, tm: Tidemark): Promise<void> {
   }
   await sleep(SESSION_MS * (0.2 + 1.5 * random()))
   await victim.start()
+}
+
+/** As an operator waits between two nodes. */
+async function everybodyInSync(tm: Tidemark): Promise<void> {
+  for (;;) {
+    const { partitions } = await tm.admin.describeTopic('load')
+    if (partitions.every(({ isr }) => isr.length === cluster.nodes.length)) return
+    await sleep(50)
+  }
 }
 
 async function activeController(tm: Tidemark): Promise<NodeProcess> {
