@@ -166,6 +166,18 @@ describe('the replicas in sync', () => {
     expect(rig.wantedIsr(50)).toEqual([1, 2, 3])
   })
 
+  it('K06 are joined again only by one that has everything from before this epoch, though it was in sync when the epoch began', () => {
+    const rig = new Rig(metadataOf(), 50)
+    rig.fetch(2, 50)
+    rig.fetch(3, 49)
+    // It was fenced for a moment, in one and the same run.
+    rig.leader.update({ replicas: [1, 2, 3], isr: [1, 2], elr: [], partitionEpoch: 10 })
+    rig.fetch(3, 49)
+    expect(rig.wantedIsr(10)).toBeUndefined()
+    rig.fetch(3, 50)
+    expect(rig.wantedIsr(10)).toEqual([1, 2, 3])
+  })
+
   it('K10 K11 are joined only by the present run of a node that may be in sync', () => {
     const rig = new Rig(metadataOf({ isr: [1, 2] }))
     rig.fetch(3, 0, 0, 29)

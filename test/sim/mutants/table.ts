@@ -52,6 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'broker/replication/leader-state.ts',
     find: '>= Math.max(highWatermark, this.epochStartOffset)',
     replace: '>= highWatermark',
+    tests: ['test/broker/replication/leader-state.test.ts'],
   },
   {
     id: 'M07',
@@ -87,6 +88,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/metadata/node-states.ts',
     find: '...((isOtherDisk || mayLackRecords) && { distrusted: [nodeId] })',
     replace: '...(false && { distrusted: [nodeId] })',
+    tests: ['test/controller'],
   },
   {
     id: 'M11',
