@@ -69,20 +69,24 @@ export class ComposeCluster {
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { 'data-dir': { type: 'string', default: './compose-data' } } })
   const startedMs = performance.now()
-  const cluster = await ComposeCluster.start(resolve(values['data-dir']), { isolated: false })
-  console.log(`ready after ${Math.round(performance.now() - startedMs)} ms: ${cluster.addresses.join(', ')}`)
-  for (const name of cluster.nodes.keys()) console.log(`${name}: ${cluster.isHealthy(name) ? 'healthy' : 'unhealthy'}`)
+  const starting = ComposeCluster.start(resolve(values['data-dir']), { isolated: false })
+  // Also while it starts: its nodes would go on without it.
   const stop = (): void => {
-    cluster.stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        console.error(error)
-        process.exit(1)
-      },
-    )
+    starting
+      .then((cluster) => cluster.stop())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          console.error(error)
+          process.exit(1)
+        },
+      )
   }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
+  const cluster = await starting
+  console.log(`ready after ${Math.round(performance.now() - startedMs)} ms: ${cluster.addresses.join(', ')}`)
+  for (const name of cluster.nodes.keys()) console.log(`${name}: ${cluster.isHealthy(name) ? 'healthy' : 'unhealthy'}`)
 }
 
 if (process.argv[1] !== undefined && import.meta.filename === resolve(process.argv[1])) await main()
