@@ -44,6 +44,16 @@ describe('R-core snapshots', () => {
     }
   })
 
+  it('RestoreIgnoreSnapshot: an old one takes nothing back either of which the entries are compacted', () => {
+    const terms = Array.from({ length: 13 }, () => 11)
+    const node = new TestNode({ voters: [1, 2], terms, hardState: { commit: 13 } })
+    node.flush()
+    compact(node)
+    const sent = node.step({ type: 'snapshot', from: 2, term: 11, snapshot })
+    expect(node.status).toMatchObject({ lastIndex: 13, commit: 13, applied: 13, confState: members([1, 2]) })
+    expect(sent).toMatchObject([{ type: 'appendResponse', index: 13 }])
+  })
+
   it('Restore: one in which this node is no member is not for it', () => {
     const node = new TestNode({ id: 4, voters: [1, 2, 4] })
     const sent = node.step({ type: 'snapshot', from: 2, term: 11, snapshot })

@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'controller/quorum-members.ts',
     find: "    if (known !== '') return known === directoryId\n",
     replace: "    if (known !== '') return true\n",
-    tests: ['test/sim/scenarios', 'test/controller/raft-log.test.ts'],
+    tests: ['test/controller/quorum-members.test.ts'],
   },
   {
     id: 'M22',
