@@ -5,7 +5,7 @@
  *
  * Time is shown and not judged: it says more about the machine.
  */
-import { type Figures, readFigures } from './figures.ts'
+import { type Figures, readFigures, textOfFigures } from './figures.ts'
 
 interface Wanted {
   readonly suite: string
@@ -28,15 +28,6 @@ for (const { suite, atLeast } of WANTED) {
     if (figures !== undefined && (figures[what] ?? 0) < least) missed.push(`${suite}: ${figures[what] ?? 0} ${what} of ${least}`)
 }
 for (const [suite, figures] of noted)
-  console.log(`${suite.padEnd(20)} ${textOf(figures, WANTED.find((one) => one.suite === suite)?.atLeast)}`)
+  console.log(`${suite.padEnd(20)} ${textOfFigures(figures, WANTED.find((one) => one.suite === suite)?.atLeast)}`)
 for (const one of missed) console.log(`TOO LITTLE ${one}`)
 if (missed.length > 0) process.exitCode = 1
-
-function textOf(figures: Figures, atLeast: Figures = {}): string {
-  return Object.entries(figures)
-    .map(
-      ([what, value]) =>
-        `${value.toLocaleString('en')} ${what}${atLeast[what] === undefined ? '' : ` (at least ${atLeast[what].toLocaleString('en')})`}`,
-    )
-    .join(', ')
-}

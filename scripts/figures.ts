@@ -24,3 +24,33 @@ export function readFigures(directory: string): ReadonlyMap<string, Figures> {
     files.sort().map((name) => [name.slice(0, -'.json'.length), JSON.parse(readFileSync(join(directory, name), 'utf8')) as Figures]),
   )
 }
+
+/** Figures of a long run, and the code that ran. */
+export interface PublishedFigures {
+  readonly commit: string
+  /** As in 2026-11-25. */
+  readonly date: string
+  readonly figures: Figures
+}
+
+const PUBLISHED = join(import.meta.dirname, '../docs/figures.json')
+
+/** By suite. */
+export function publishedFigures(): Readonly<Record<string, PublishedFigures>> {
+  return existsSync(PUBLISHED) ? (JSON.parse(readFileSync(PUBLISHED, 'utf8')) as Record<string, PublishedFigures>) : {}
+}
+
+export function writePublishedFigures(all: Readonly<Record<string, PublishedFigures>>): void {
+  const sorted = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))
+  writeFileSync(PUBLISHED, `${JSON.stringify(sorted, undefined, 2)}\n`)
+}
+
+/** As in "300 seeds (at least 100), 4,123 faults". */
+export function textOfFigures(figures: Figures, atLeast: Figures = {}): string {
+  return Object.entries(figures)
+    .map(([what, value]) => {
+      const least = atLeast[what]
+      return `${value.toLocaleString('en')} ${what}${least === undefined ? '' : ` (at least ${least.toLocaleString('en')})`}`
+    })
+    .join(', ')
+}

@@ -1,4 +1,7 @@
-/** Writes the parts of docs/ that are made from tables: errors.md and configuration.md. `--check` fails instead when they differ. */
+/**
+ * Writes the parts of docs/ that are made from tables: errors.md, configuration.md, and the figures of long runs in reliability.md. `--check` fails
+ * instead when they differ.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,9 +10,14 @@ import { NODE_SETTINGS } from '../broker/node-settings.ts'
 import { type AllowedType, allowedValues } from '../protocol/allowed-values.ts'
 import { ERRORS } from '../protocol/errors.ts'
 import { TOPIC_SETTINGS } from '../protocol/topic-config.ts'
+import { publishedFigures, textOfFigures } from './figures.ts'
 
 const docs = join(dirname(dirname(fileURLToPath(import.meta.url))), 'docs')
-const pages: Readonly<Record<string, string>> = { 'errors.md': errorsPage(), 'configuration.md': configurationPage() }
+const pages: Readonly<Record<string, string>> = {
+  'errors.md': errorsPage(),
+  'configuration.md': configurationPage(),
+  'reliability.md': withFigures(readFileSync(join(docs, 'reliability.md'), 'utf8')),
+}
 
 for (const [name, text] of Object.entries(pages)) {
   const path = join(docs, name)
@@ -80,6 +88,15 @@ function configurationPage(): string {
     ...topicRows,
     '',
   ].join('\n')
+}
+
+/** The page with the newest figures of long runs between its two marks. */
+function withFigures(page: string): string {
+  const rows = Object.entries(publishedFigures()).map(
+    ([suite, { figures, commit, date }]) => `| ${suite} | ${textOfFigures(figures)} | \`${commit}\`, ${date} |`,
+  )
+  const table = ['| suite | checked | code |', '|---|---|---|', ...rows].join('\n')
+  return page.replace(/(<!-- figures -->\n)[^]*?(<!-- \/figures -->)/, (_, begin: string, end: string) => `${begin}${table}\n${end}`)
 }
 
 function range(type: AllowedType): string {
