@@ -2,6 +2,7 @@
 import type { LoadedConfig } from '../broker/config.ts'
 import type { RunningNode } from '../broker/server.ts'
 import { EXIT } from './exit-codes.ts'
+import { countBuffersApart } from './external-memory.ts'
 import { releaseOnceIdle } from './release-memory.ts'
 
 /** Starts the node, tells `started`, and resolves when it has stopped: after SIGTERM or SIGINT in order, at the second one at once, or because it failed. */
@@ -22,6 +23,7 @@ export async function runNode({ config, entries }: LoadedConfig, started: (node:
   process.on('SIGINT', onSignal)
   const node = await startNode(config, nodeRuntime(log), { configEntries: entries })
   await started(node)
+  countBuffersApart()
   const memory = releaseOnceIdle()
   const reason = await Promise.race([stop.promise, node.failed])
   if (reason !== 'signal') process.exitCode = EXIT.failed
