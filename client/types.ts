@@ -59,7 +59,7 @@ export interface ProducerOptions {
   /** How long `send` waits for room before `BUFFER_FULL`. Default 60 s. */
   readonly maxBlock?: Duration
   readonly compression?: CompressionName
-  /** Batches of one partition under way at once, 1 to 5. Default 5. */
+  /** Batches of one partition under way at once, 1 to 16. Default 16, of large ones fewer. */
   readonly maxInFlight?: number
   /** How long a record may take from its place in a batch to its acknowledgement, retries included. Looking up the topic and waiting for room come before it. Default 2 min. */
   readonly deliveryTimeout?: Duration

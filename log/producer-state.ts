@@ -1,7 +1,7 @@
 /**
  * Idempotence: which batches of which producers a partition has seen.
  *
- * Per producer the newest batches (five that are written, and any not yet written) with their sequences. A batch
+ * Per producer the newest batches (`DUPLICATE_WINDOW` that are written, and any not yet written) with their sequences. A batch
  * that is one of them again is a duplicate and gets its first offsets; the next in sequence is accepted; anything else is refused.
  * Sequences count modulo 2^31. A producer that is not known (new, expired, its data deleted) may start anywhere.
  *
@@ -15,9 +15,7 @@
 import { sequenceAfter } from '../protocol/batch-header.ts'
 import { crc32c } from '../protocol/crc32c.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-
-/** Batches remembered per producer: as many as a producer may have in flight on one partition. */
-export const DUPLICATE_WINDOW = 5
+import { DUPLICATE_WINDOW } from '../protocol/ids.ts'
 
 /** A producer silent for this long is forgotten. */
 export const PRODUCER_EXPIRY_MS: number = 24 * 3_600_000

@@ -14,6 +14,9 @@ export const NO_PRODUCER_ID = -1
 export const NO_PRODUCER_EPOCH = -1
 export const NO_SEQUENCE = -1
 
+/** Batches of a producer that a partition remembers, so that it knows a retry; a producer has no more in flight there. */
+export const DUPLICATE_WINDOW = 16
+
 /** Stands for "the sender does not know the leader epoch"; switches the epoch check off. */
 export const NO_LEADER_EPOCH = -1
 

@@ -2,7 +2,7 @@
  * The records of one partition on their way: batches being filled, waiting, and in flight, always in order.
  *
  * ```
- * open batch  ->  waiting  ->  in flight (at most five)  ->  settled
+ * open batch  ->  waiting  ->  in flight (a few)  ->  settled
  * ```
  * A retriable failure puts the batch back to the front of `waiting`, with the sequence it has; nothing more is sent until
  * everything in flight has been answered, so that the order is kept and the node can tell copies.
@@ -89,6 +89,10 @@ export class OutBatch {
   }
 }
 
+/** So many batches may always be in flight; more only while all of them together stay below a size, beyond which they would do no more than queue at the node. */
+const IN_FLIGHT_ALWAYS = 5
+const IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024
+
 export class PartitionQueue {
   readonly topic: string
   readonly partition: number
@@ -149,7 +153,7 @@ export class PartitionQueue {
 
   /** True when a batch may be sent now. An open batch is closed for it when nothing else is under way, or when it waited for `lingerMs`. */
   isSendable(nowMs: number, lingerMs: number): boolean {
-    if (this.isPaused || this.inFlight.length >= this.#room || (this.isRecovering && this.inFlight.length > 0)) return false
+    if (this.isPaused || !this.#hasRoom || (this.isRecovering && this.inFlight.length > 0)) return false
     if (this.waiting.length > 0) return true
     return this.open !== undefined && this.inFlight.length === 0 && nowMs - this.open.createdMs >= lingerMs
   }
@@ -196,8 +200,12 @@ export class PartitionQueue {
     }
   }
 
-  get #room(): number {
-    return this.identity === undefined || this.identity.id < 0 || this.identity.isKnown ? this.#inFlightMax : 1
+  /** For one more batch in flight. */
+  get #hasRoom(): boolean {
+    const { identity, inFlight } = this
+    const isUnknown = identity !== undefined && identity.id >= 0 && !identity.isKnown
+    if (inFlight.length >= (isUnknown ? 1 : this.#inFlightMax)) return false
+    return inFlight.length < IN_FLIGHT_ALWAYS || inFlight.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0) < IN_FLIGHT_BYTES_MAX
   }
 
   #stamp(batch: OutBatch): ProducerStamp {

@@ -1,12 +1,10 @@
 /** The options of a producer, parsed and checked once. */
 import { type CompressionName, codecNumber } from '../../protocol/compression.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
+import { DUPLICATE_WINDOW } from '../../protocol/ids.ts'
 import { parseDuration, parseSize } from '../../protocol/units.ts'
 import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { Acks, ProducerOptions } from '../types.ts'
-
-/** Batches of one partition in flight: what the node remembers to tell copies. */
-export const IN_FLIGHT_MAX = 5
 
 export interface ProducerSettings {
   readonly acks: Acks
@@ -44,9 +42,9 @@ export function producerSettings(options: ProducerOptions): ProducerSettings {
   if (idempotent && acks !== 'all') throw new TidemarkError('USAGE', `an idempotent producer needs acks all, not ${acks}`)
   const compression = options.compression ?? 'none'
   codecNumber(compression)
-  const inFlightMax = options.maxInFlight ?? IN_FLIGHT_MAX
-  if (!Number.isInteger(inFlightMax) || inFlightMax < 1 || inFlightMax > IN_FLIGHT_MAX)
-    throw new TidemarkError('USAGE', `maxInFlight is ${inFlightMax}, allowed is 1 to ${IN_FLIGHT_MAX}`)
+  const inFlightMax = options.maxInFlight ?? DUPLICATE_WINDOW
+  if (!Number.isInteger(inFlightMax) || inFlightMax < 1 || inFlightMax > DUPLICATE_WINDOW)
+    throw new TidemarkError('USAGE', `maxInFlight is ${inFlightMax}, allowed is 1 to ${DUPLICATE_WINDOW}`)
   return {
     acks,
     idempotent,

@@ -188,6 +188,25 @@ describe('signals', () => {
   })
 })
 
+describe('batches in flight', () => {
+  it.each([
+    ['as many as the node remembers while they are small', 100, 16],
+    ['five when these alone are large', 600_000, 5],
+  ])('%s', async (_, valueBytes, expected) => {
+    broker.createTopic('large', 1, { maxMessageBytes: 1_000_000 })
+    const producer = tm.producer({ batchBytes: valueBytes })
+    await producer.send('large', { value: 'known' })
+    const answers = holdAnswers()
+    const sends = numbers(20).map(() => producer.send('large', { value: 'x'.repeat(valueBytes) }))
+    await until(() => broker.produced.length === 1 + expected)
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(broker.produced).toHaveLength(1 + expected)
+    answers.release()
+    await Promise.all(sends)
+    expect(broker.produced).toHaveLength(21)
+  })
+})
+
 describe('flush', () => {
   it('waits for a batch that was put back behind ones still in flight', async () => {
     const producer = tm.producer({ linger: '1h' })

@@ -48,7 +48,7 @@ describe('a batch that is refused', () => {
   })
 
   it('for now is sent again with its sequence, after everything in flight was answered', async () => {
-    const producer = tm.producer({ batchBytes: 120 })
+    const producer = tm.producer({ batchBytes: 120, maxInFlight: 5 })
     await producer.send('t', { value: 'first' })
     const answered = createDeferred<void>()
     refuseOnce(1, new TidemarkError('BUSY'))
@@ -308,7 +308,7 @@ describe('what cannot be sent', () => {
     expect(await codeOf(producer.send('t', { value: 'x', partition: 7 }))).toBe('UNKNOWN_PARTITION')
     expect(await codeOf(producer.send('t', { value: 'x', timestamp: -1 }))).toBe('INVALID_TIMESTAMP')
     expect(await codeOf(producer.send('nowhere', { value: 'x' }))).toBe('UNKNOWN_TOPIC')
-    expect(() => tm.producer({ maxInFlight: 6 })).toThrow(/maxInFlight is 6/)
+    expect(() => tm.producer({ maxInFlight: 17 })).toThrow(/maxInFlight is 17/)
     expect(() => tm.producer({ acks: 'leader', idempotent: true })).toThrow(/acks all/)
     expect(() => tm.producer({ lingr: '5ms' } as object)).toThrow(/a producer has no option "lingr"; did you mean linger\?/)
     expect(producer.bufferedBytes).toBe(0)

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { DataDir } from '../../log/data-dir.ts'
 import type { PartitionLog } from '../../log/partition-log.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
+import { DUPLICATE_WINDOW } from '../../protocol/ids.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
 import {
   batchOf,
@@ -139,9 +140,9 @@ class Rig {
     }
   }
 
-  /** Every one of the last five batches of the producer is known, and the next in sequence is expected. */
+  /** Every batch of the producer's window is known, and the next in sequence is expected. */
   retry(): void {
-    for (const { values, baseSequence, baseOffset, timestampMs } of this.model.sent.slice(-5)) {
+    for (const { values, baseSequence, baseOffset, timestampMs } of this.model.sent.slice(-DUPLICATE_WINDOW)) {
       try {
         const answer = this.log.append(batchOf(values, { timestampMs, producer: { id: 1, epoch: 0, baseSequence } }), { leaderEpoch: 3 })
         expect(answer).toMatchObject({ duplicate: true, baseOffset })

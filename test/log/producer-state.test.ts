@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { DUPLICATE_WINDOW } from '../../protocol/ids.ts'
 import { PRODUCER_EXPIRY_MS, PRODUCERS_MAX, ProducerState } from '../../log/producer-state.ts'
 
 const INT31_MAX = 0x7fffffff
@@ -28,10 +29,10 @@ describe('the state of idempotent producers', () => {
     expect(append(5)).toBeUndefined()
   })
 
-  it('answers each of the last five batches with its offsets, and no older one', () => {
+  it('answers each batch of its window with its offsets, and no older one', () => {
     const { append } = createRig()
-    for (let i = 0; i < 6; i++) append(i * 2, 2)
-    for (let i = 1; i < 6; i++) expect(append(i * 2, 2)).toMatchObject({ baseOffset: i * 2, lastOffset: i * 2 + 1 })
+    for (let i = 0; i <= DUPLICATE_WINDOW; i++) append(i * 2, 2)
+    for (let i = 1; i <= DUPLICATE_WINDOW; i++) expect(append(i * 2, 2)).toMatchObject({ baseOffset: i * 2, lastOffset: i * 2 + 1 })
     expect(() => append(0, 2)).toThrow(expect.objectContaining({ code: 'OUT_OF_ORDER_SEQUENCE' }))
     expect(() => append(2, 1)).toThrow(expect.objectContaining({ code: 'OUT_OF_ORDER_SEQUENCE' }))
   })

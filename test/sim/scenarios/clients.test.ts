@@ -1,9 +1,13 @@
 /** What producers and consumers get while leaders die and topics come and go. */
 import { describe, expect, it } from 'vitest'
 import { TidemarkError } from '../../../protocol/errors.ts'
+import { DUPLICATE_WINDOW } from '../../../protocol/ids.ts'
 import { splitBatches } from '../../../protocol/batch-reader.ts'
 import type { CallMessage } from '../network.ts'
 import { play, TOPIC } from './scenario.ts'
+
+/** One record that is acknowledged, and three more than may be under way. */
+const ALL = 1 + DUPLICATE_WINDOW + 3
 
 describe('a producer whose leader dies', () => {
   it('K38 with all it has under way committed and nothing acknowledged sends it again, and it is there once and in order', () =>
@@ -11,38 +15,38 @@ describe('a producer whose leader dies', () => {
       const [a, b, c] = s.nodesByController as [number, number, number]
       await s.place(a, b, c)
       // Batches of one record each, as many under way as there may be.
-      const options = { batchBytes: 80, maxInFlight: 5 }
+      const options = { batchBytes: 80, maxInFlight: DUPLICATE_WINDOW }
       const producer = s.producer('p1', options)
       await s.cluster.run(producer.send(TOPIC, 'k'))
       const answers = s.cluster.network.hold(({ from, path, isAnswer }) => from === `n${a}` && isAnswer && path.includes('Log/Produce'))
-      const sends = Promise.all(Array.from({ length: 8 }, () => producer.send(TOPIC, 'k')))
-      await s.until('five of them are committed', () => s.replicaOn(s.node(a)).highWatermark === 6)
+      const sends = Promise.all(Array.from({ length: DUPLICATE_WINDOW + 3 }, () => producer.send(TOPIC, 'k')))
+      await s.until('as many of them are committed', () => s.replicaOn(s.node(a)).highWatermark === 1 + DUPLICATE_WINDOW)
       await s.advance(100)
-      expect(answers.count).toBe(5)
+      expect(answers.count).toBe(DUPLICATE_WINDOW)
       expect(s.history.acknowledgedCount).toBe(1)
       s.node(a).kill()
       for (const { outcome } of await s.cluster.run(sends)) expect(outcome).toBe('ok')
       const { log } = s.replicaOn(s.leader)
-      expect(log.logEndOffset).toBe(9)
-      const batches = (await s.cluster.run(log.read(0, 1 << 20, 9))).flatMap(splitBatches)
-      expect(batches).toHaveLength(9)
-      expect(s.history.sends.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
+      expect(log.logEndOffset).toBe(ALL)
+      const batches = (await s.cluster.run(log.read(0, 1 << 20, ALL))).flatMap(splitBatches)
+      expect(batches).toHaveLength(ALL)
+      expect(s.history.sends.map(({ offset }) => offset)).toEqual(Array.from({ length: ALL }, (_, offset) => offset))
     }))
 
   it('K38 with nothing of it committed sends it to the next one, and it is there once and in order', () =>
     play({ nodeCount: 4 }, async (s) => {
       const [a, b, c] = s.nodesByController as [number, number, number]
       await s.place(a, b, c)
-      const producer = s.producer('p1', { batchBytes: 80, maxInFlight: 5 })
+      const producer = s.producer('p1', { batchBytes: 80, maxInFlight: DUPLICATE_WINDOW })
       await s.cluster.run(producer.send(TOPIC, 'k'))
       s.cut(a, [b, c])
-      const sends = Promise.all(Array.from({ length: 8 }, () => producer.send(TOPIC, 'k')))
-      await s.until('the leader has five of them', () => s.replicaOn(s.node(a)).log.flushedOffset === 6)
+      const sends = Promise.all(Array.from({ length: DUPLICATE_WINDOW + 3 }, () => producer.send(TOPIC, 'k')))
+      await s.until('the leader has as many of them', () => s.replicaOn(s.node(a)).log.flushedOffset === 1 + DUPLICATE_WINDOW)
       s.node(a).losePower()
       s.cluster.network.heal()
       for (const { outcome } of await s.cluster.run(sends)) expect(outcome).toBe('ok')
-      expect(s.history.sends.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8])
-      expect(s.replicaOn(s.leader).log.logEndOffset).toBe(9)
+      expect(s.history.sends.map(({ offset }) => offset)).toEqual(Array.from({ length: ALL }, (_, offset) => offset))
+      expect(s.replicaOn(s.leader).log.logEndOffset).toBe(ALL)
     }))
 })
 
