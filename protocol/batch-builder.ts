@@ -20,7 +20,8 @@ export interface ProducerStamp {
 
 export const NO_PRODUCER: ProducerStamp = { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH, baseSequence: NO_SEQUENCE }
 
-const INITIAL_BYTES = 1024
+/** What a batch has room for at first, when nobody knows better. */
+export const BATCH_BYTES_INITIAL = 1024
 const NO_HEADERS: readonly HeaderEntry[] = []
 
 /** Most bytes a record takes beside key, value and headers: its length, attributes, two deltas and three counts. */
@@ -33,8 +34,14 @@ export class BatchBuilder {
   #baseTimestamp = 0
   #maxTimestamp = 0
 
-  constructor(expectedBytes: number = INITIAL_BYTES) {
-    this.#buffer = Buffer.allocUnsafe(Math.max(INITIAL_BYTES, expectedBytes))
+  /** `room`: the bytes expected, or a buffer to make the batch in. When they do not do, it goes on in a larger one. */
+  constructor(room: number | Buffer = BATCH_BYTES_INITIAL) {
+    this.#buffer = typeof room === 'number' ? Buffer.allocUnsafe(Math.max(BATCH_BYTES_INITIAL, room)) : room
+  }
+
+  /** What the batch lies in, unless it was compressed. */
+  get buffer(): Buffer {
+    return this.#buffer
   }
 
   get recordCount(): number {

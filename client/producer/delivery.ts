@@ -200,7 +200,7 @@ export class Delivery {
   }
 
   #acknowledged({ queue, batch }: SentBatch, baseOffset: number, appendTimeMs: number): void {
-    queue.finish(batch)
+    queue.acknowledged(batch)
     queue.failureCount = 0
     if (batch.identity !== undefined) batch.identity.isKnown = true
     if (!batch.isSettled) {

@@ -8,9 +8,10 @@
  * everything in flight has been answered, so that the order is kept and the node can tell copies.
  */
 import { patchProducer, sequenceAfter } from '../../protocol/batch-header.ts'
-import { BatchBuilder, NO_PRODUCER, type ProducerStamp } from '../../protocol/batch-builder.ts'
+import { BATCH_BYTES_INITIAL, BatchBuilder, NO_PRODUCER, type ProducerStamp } from '../../protocol/batch-builder.ts'
 import type { CompressionName } from '../../protocol/compression.ts'
 import type { TidemarkError } from '../../protocol/errors.ts'
+import type { BatchBuffers } from './batch-buffers.ts'
 import type { EncodedRecord } from './record-encoding.ts'
 import type { SendGroup } from './send-group.ts'
 
@@ -42,18 +43,19 @@ export class OutBatch {
   bytes: Buffer | undefined
   identity: Identity | undefined
   baseSequence = -1
+  attemptCount = 0
   /** An attempt ended so that nobody knows whether the node wrote it. */
   mayBeWritten = false
   isSettled = false
   /** Why the last attempt failed. */
   lastError: TidemarkError | undefined
 
-  constructor(topic: string, partition: number, order: number, createdMs: number) {
+  constructor(topic: string, partition: number, order: number, createdMs: number, buffer: Buffer) {
     this.topic = topic
     this.partition = partition
     this.order = order
     this.createdMs = createdMs
-    this.builder = new BatchBuilder()
+    this.builder = new BatchBuilder(buffer)
   }
 
   get recordCount(): number {
@@ -113,12 +115,15 @@ export class PartitionQueue {
   /** The partition must go on under another id: a batch was given up that may be written, as others may be, or the node has lost track. */
   needsRenewal = false
   readonly #inFlightMax: number
+  readonly #buffers: BatchBuffers
   #nextOrder = 0
+  #expectedBytes = 0
 
-  constructor(topic: string, partition: number, inFlightMax: number) {
+  constructor(topic: string, partition: number, inFlightMax: number, buffers: BatchBuffers) {
     this.topic = topic
     this.partition = partition
     this.#inFlightMax = inFlightMax
+    this.#buffers = buffers
   }
 
   /** The order the next batch will have. */
@@ -141,13 +146,18 @@ export class PartitionQueue {
   /** Adds a record to the open batch, closing it first when it would grow beyond `batchBytes`. */
   append(record: EncodedRecord, group: SendGroup | undefined, index: number, batchBytes: number, nowMs: number): void {
     if (this.open !== undefined && this.open.builder.sizeBytes + record.sizeBytes > batchBytes) this.closeOpen()
-    this.open ??= new OutBatch(this.topic, this.partition, this.#nextOrder++, nowMs)
+    if (this.open === undefined) {
+      const buffer = this.#buffers.take(Math.max(BATCH_BYTES_INITIAL, Math.min(batchBytes, this.#expectedBytes)))
+      this.open = new OutBatch(this.topic, this.partition, this.#nextOrder++, nowMs, buffer)
+    }
     this.open.append(record, group, index)
   }
 
   closeOpen(): void {
     if (this.open === undefined) return
     this.waiting.push(this.open)
+    // Should the next one be a little larger, it does not grow.
+    this.#expectedBytes = Math.ceil(this.open.builder.sizeBytes * 1.25)
     this.open = undefined
   }
 
@@ -166,8 +176,15 @@ export class PartitionQueue {
     if (batch.bytes === undefined) batch.bytes = build(batch.builder, compression, stamp)
     else if (batch.identity !== this.identity) patchProducer(batch.bytes, 0, stamp)
     batch.identity = this.identity
+    batch.attemptCount++
     this.inFlight.push(batch)
     return batch
+  }
+
+  /** Takes an acknowledged batch out. Of several attempts an earlier one may yet be on its way, with the batch in its hands. */
+  acknowledged(batch: OutBatch): void {
+    this.finish(batch)
+    if (batch.attemptCount === 1) this.#buffers.giveBack(batch.builder.buffer)
   }
 
   /** Takes a settled batch out. */

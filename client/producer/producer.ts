@@ -11,6 +11,7 @@ import type { ClusterClient, TopicInfo } from '../cluster-client.ts'
 import { cancelled, untilAborted } from '../retry.ts'
 import { refOf, type TopicLike, type TopicRef } from '../topic.ts'
 import type { OutgoingRecord, ProducerOptions, Receipt } from '../types.ts'
+import { BatchBuffers } from './batch-buffers.ts'
 import { Delivery } from './delivery.ts'
 import { Flushes } from './flushes.ts'
 import { PartitionChoice, checkPartition } from './partition-choice.ts'
@@ -31,6 +32,7 @@ export class Producer implements AsyncDisposable {
   readonly #delivery: Delivery
   readonly #choice: PartitionChoice
   readonly #queues = new Map<string, PartitionQueue[]>()
+  readonly #buffers = new BatchBuffers()
   /** By topic, the last of the sends that still wait for something before they are in a batch. Later ones go behind it. */
   readonly #doors = new Map<string, Promise<void>>()
   /** Sends of which something is not in a batch yet. */
@@ -249,7 +251,7 @@ export class Producer implements AsyncDisposable {
     }
     let queue = queues[partition]
     if (queue === undefined) {
-      queue = new PartitionQueue(topic, partition, this.#settings.inFlightMax)
+      queue = new PartitionQueue(topic, partition, this.#settings.inFlightMax, this.#buffers)
       queues[partition] = queue
     }
     return queue
