@@ -9,13 +9,13 @@
  */
 export class ScatterMessage {
   readonly length: number
-  readonly #pieces: readonly Uint8Array[]
+  readonly pieces: readonly Uint8Array[]
 
   constructor(pieces: readonly Uint8Array[]) {
     let length = 0
     for (const piece of pieces) length += piece.length
     this.length = length
-    this.#pieces = pieces
+    this.pieces = pieces
   }
 
   get byteLength(): number {
@@ -24,7 +24,7 @@ export class ScatterMessage {
 
   copy(target: Buffer, position = 0): number {
     let at = position
-    for (const piece of this.#pieces) {
+    for (const piece of this.pieces) {
       target.set(piece, at)
       at += piece.length
     }

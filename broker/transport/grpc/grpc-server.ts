@@ -6,6 +6,7 @@ import type net from 'node:net'
 import type * as grpc from '@grpc/grpc-js'
 import type { Limits } from '../../config.ts'
 import { refuseUndecodable } from './requests.ts'
+import { sendUncopied } from './uncopied-answers.ts'
 import { grpcJs } from './grpc-js.ts'
 
 export interface GrpcServer {
@@ -28,7 +29,7 @@ export function createGrpcServer(limits: Limits): GrpcServer {
     'grpc.max_connection_idle_ms': limits.idleTimeoutMs,
     // Channelz keeps a trace of every connection and call; nobody reads it here.
     'grpc.enable_channelz': 0,
-    interceptors: [refuseUndecodable],
+    interceptors: [sendUncopied, refuseUndecodable],
   })
   widenStreamWindow(server, limits.flowControlWindowBytes)
   const injector = server.createConnectionInjector(grpcJs.ServerCredentials.createInsecure())
