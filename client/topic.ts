@@ -79,7 +79,7 @@ export function refOf<K, V>(like: TopicLike<K, V>): TopicRef<K, V> {
 }
 
 const looseCodec: Codec<Buffer | string> = {
-  encode: (value) => (typeof value === 'string' ? Buffer.from(value) : Buffer.from(value)),
+  encode: (value) => (typeof value === 'string' ? Buffer.from(value) : value),
   decode: (bytes) => bytes,
 }
 

@@ -16,7 +16,7 @@ import { Delivery } from './delivery.ts'
 import { Flushes } from './flushes.ts'
 import { PartitionChoice, checkPartition } from './partition-choice.ts'
 import { PartitionQueue } from './partition-queue.ts'
-import { checkRecordSize, type EncodedRecord, encodeRecord } from './record-encoding.ts'
+import { checkRecordSize, type EncodedRecord, encodeRecord, withOwnBytes } from './record-encoding.ts'
 import { SendBuffer } from './send-buffer.ts'
 import { SendGroup } from './send-group.ts'
 import { type ProducerSettings, producerSettings } from './settings.ts'
@@ -165,7 +165,7 @@ export class Producer implements AsyncDisposable {
       const info = this.#client.lastKnownTopic(ref.name)
       const isFree = info !== undefined && this.#codecReady === undefined && !this.#doors.has(ref.name)
       const appendedCount = isFree && encoded.every(isEncoded) ? this.#appendFitting(info, encoded, group) : 0
-      if (appendedCount < encoded.length) this.#wait(ref.name, encoded, appendedCount, group, signal)
+      if (appendedCount < encoded.length) this.#wait(ref.name, withOwnBytes(encoded, records), appendedCount, group, signal)
     } catch (caught) {
       group.failRest(TidemarkError.from(caught))
     }

@@ -42,6 +42,27 @@ function assemble<K, V>(record: OutgoingRecord<K, V>, key: Buffer | null, value:
   return { key, value, headers, timestampMs, partition: record.partition, sizeBytes: BatchBuilder.sizeBoundBytes(key, value, headers) }
 }
 
+/** Records that have to wait, with bytes of their own: what is the application's it may use again once `send` has returned. */
+export function withOwnBytes<K, V>(
+  encoded: readonly (EncodedRecord | Promise<EncodedRecord>)[],
+  given: readonly OutgoingRecord<K, V>[],
+): (EncodedRecord | Promise<EncodedRecord>)[] {
+  return encoded.map((record, index) => {
+    if (record instanceof Promise) return record
+    const { key, value, headers } = record
+    return {
+      ...record,
+      key: ownOf(key, given[index]?.key),
+      value: ownOf(value, given[index]?.value),
+      headers: headers.map(([name, bytes]): HeaderEntry => [name, ownOf(bytes, bytes)]),
+    }
+  })
+}
+
+function ownOf(bytes: Buffer | null, given: unknown): Buffer | null {
+  return bytes !== null && given instanceof Uint8Array && given.buffer === bytes.buffer ? Buffer.from(bytes) : bytes
+}
+
 function headerEntries(headers: Readonly<Record<string, HeaderValue>>): readonly HeaderEntry[] {
   return Object.entries(headers).map(([name, value]): HeaderEntry => {
     if (typeof value === 'string') return [name, Buffer.from(value)]

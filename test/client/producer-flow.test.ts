@@ -207,6 +207,26 @@ describe('batches in flight', () => {
   })
 })
 
+describe('a buffer that the application uses again at once', () => {
+  it.each([
+    ['by the name of the topic', 't'],
+    ['of a typed topic', topic('t', { key: 'bytes', value: 'bytes' })],
+  ])('has been taken as it was, also by a send that has to wait for room, %s', async (_, where) => {
+    const producer = tm.producer({ bufferBytes: 300 })
+    await producer.send(where, { value: Buffer.from('first') })
+    const answers = holdAnswers()
+    const bytes = Buffer.alloc(100)
+    const sends = numbers(9).map((digit) => {
+      bytes.fill(digit)
+      return producer.send(where, { key: bytes, value: bytes, headers: { copy: bytes } })
+    })
+    bytes.fill('x')
+    answers.release()
+    await Promise.all(sends)
+    expect(await broker.values('t')).toEqual(['first', ...numbers(9).map((digit) => digit.repeat(100))])
+  })
+})
+
 describe('flush', () => {
   it('waits for a batch that was put back behind ones still in flight', async () => {
     const producer = tm.producer({ linger: '1h' })
