@@ -1,9 +1,13 @@
-/** The limits our numbers are held against: what the disk and grpc-js do on this machine, in this run, with nothing of ours in the way. */
+/** The limits our numbers are held against: what the disk, TCP and grpc-js do on this machine, in this run, with nothing of ours in the way. */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { open } from 'node:fs/promises'
+import net from 'node:net'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import * as grpc from '@grpc/grpc-js'
 import { inDirectory, MIB, medianOf, timed } from './harness.ts'
+import { receiveBytes, sendBytes } from './tcp-peer.ts'
 
 /** Megabytes a second of writing `totalBytes` in pieces, each followed by a sync (`isSynced`), one after the other. */
 export function diskWriteMbs(pieceBytes: number, totalBytes: number, isSynced: boolean): Promise<number> {
@@ -38,6 +42,21 @@ export function withSync<T>(bytes: number, work: (sync: () => Promise<void>) => 
 /** Milliseconds of one append of `bytes` with its sync, median. */
 export function syncMs(bytes: number, count: number): Promise<number> {
   return withSync(bytes, (sync) => medianOf(count, () => timed(sync)))
+}
+
+/** Megabytes a second of `totalBytes` from this process to another through a socket, or the other way, in pieces of 256 KiB. */
+export async function tcpCopyMbs(direction: 'up' | 'down', totalBytes: number): Promise<number> {
+  const other = fork(new URL('./tcp-peer.ts', import.meta.url), [direction, String(totalBytes)])
+  try {
+    const [port] = (await once(other, 'message')) as [number]
+    const socket = net.connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    const elapsedMs = await timed(() => (direction === 'up' ? sendBytes(socket, totalBytes) : receiveBytes(socket, totalBytes)))
+    socket.destroy()
+    return totalBytes / 1e6 / (elapsedMs / 1000)
+  } finally {
+    other.kill()
+  }
 }
 
 const identity = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value }

@@ -146,8 +146,32 @@ function settled(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, SETTLED_MS))
 }
 
-const PARKED = 1000
 const WATCH_SECONDS = 10
+
+/** Percent of a core that a process takes over the next seconds. */
+async function cpuPercent(pid: number): Promise<number> {
+  const before = cpuSeconds(pid)
+  await new Promise((resolve) => setTimeout(resolve, WATCH_SECONDS * 1000))
+  return ((cpuSeconds(pid) - before) / WATCH_SECONDS) * 100
+}
+
+export const idleCpu: Case = {
+  name: 'idle CPU',
+  run: () =>
+    withNode(async (tm, node) => {
+      await tm.admin.createTopic('t')
+      await tm.producer().send('t', { value: 'x' })
+      await settled()
+      const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 100)'])
+      const baseline = await cpuPercent(bare.pid as number)
+      bare.kill()
+      const ours = await cpuPercent(node.pid)
+      const against = 'bare node with a timer of 100 ms'
+      return [differenceResult({ name: 'CPU of an idle node', ours, baseline, unit: '% of a core', against })]
+    }),
+}
+
+const PARKED = 1000
 
 export const parkedConsumers: Case = {
   name: 'parked consumers',
@@ -155,9 +179,7 @@ export const parkedConsumers: Case = {
     withNode(async (tm, node) => {
       await tm.admin.createTopic('t')
       await settled()
-      const cpuBefore = cpuSeconds(node.pid)
-      await new Promise((resolve) => setTimeout(resolve, WATCH_SECONDS * 1000))
-      const baseline = ((cpuSeconds(node.pid) - cpuBefore) / WATCH_SECONDS) * 100
+      const baseline = await cpuPercent(node.pid)
       const memoryBefore = residentMib(node.pid)
       const transports = Array.from({ length: PARKED / 100 }, () => createGrpcTransport(nodeClock))
       for (const transport of transports) {
@@ -185,9 +207,7 @@ export const parkedConsumers: Case = {
       }
       await new Promise((resolve) => setTimeout(resolve, 3000))
       const memoryAfter = residentMib(node.pid)
-      const parkedBefore = cpuSeconds(node.pid)
-      await new Promise((resolve) => setTimeout(resolve, WATCH_SECONDS * 1000))
-      const ours = ((cpuSeconds(node.pid) - parkedBefore) / WATCH_SECONDS) * 100
+      const ours = await cpuPercent(node.pid)
       for (const transport of transports) transport.close()
       return [
         differenceResult({

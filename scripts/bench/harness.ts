@@ -1,4 +1,4 @@
-/** What the benchmarks share: repeated runs, medians, the price of a process, and how results are shown. */
+/** What the benchmarks share: repeated runs, medians, the price of a process, and what a result is. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -14,11 +14,16 @@ export interface Result {
   readonly unit: string
   /** What the baseline is. */
   readonly against: string
-  /** What design asks for, such as `≥ 0.60` or `≤ 2 ×`. */
-  readonly budget: string
+  /** What design asks for, such as `≥ 0.60` or `≤ 2 ×`. Undefined: nothing, the number is for those who want to know. */
+  readonly budget?: string
   /** `ours ÷ baseline` unless the difference is what counts. */
   readonly compare: 'ratio' | 'difference'
-  readonly isMet: boolean
+  /** Undefined without a budget. */
+  readonly isMet?: boolean
+  /** Lowest and highest of the runs whose median `ours` is. */
+  readonly range?: readonly [number, number]
+  /** What else the run showed, each with its unit in the name. */
+  readonly figures?: Readonly<Record<string, number>>
   readonly note?: string
 }
 
@@ -31,9 +36,14 @@ export const MIB: number = 1024 * 1024
 
 /** The median of `count` runs. */
 export async function medianOf(count: number, run: () => Promise<number>): Promise<number> {
+  return (await measured(count, run)).ours
+}
+
+/** `count` runs as a result shows them. */
+export async function measured(count: number, run: () => Promise<number>): Promise<Pick<Result, 'ours'> & Required<Pick<Result, 'range'>>> {
   const values: number[] = []
   for (let round = 0; round < count; round++) values.push(await run())
-  return median(values)
+  return { ours: median(values), range: [Math.min(...values), Math.max(...values)] }
 }
 
 export function median(values: readonly number[]): number {
@@ -83,13 +93,43 @@ export function residentMib(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(text)?.[1]) / 1024
 }
 
-export function ratioResult(parts: Omit<Result, 'compare' | 'isMet'> & { readonly atLeast?: number; readonly atMost?: number }): Result {
+type Parts = Omit<Result, 'compare' | 'isMet'>
+
+/** Without a budget there is neither `atLeast` nor `atMost`. */
+export function ratioResult(parts: Parts & { readonly atLeast?: number; readonly atMost?: number }): Result {
   const { atLeast, atMost, ...rest } = parts
   const ratio = parts.ours / parts.baseline
-  return { ...rest, compare: 'ratio', isMet: ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY) }
+  return { ...rest, compare: 'ratio', ...verdict(parts, ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY)) }
 }
 
-export function differenceResult(parts: Omit<Result, 'compare' | 'isMet'> & { readonly atMost: number }): Result {
+export function differenceResult(parts: Parts & { readonly atMost?: number }): Result {
   const { atMost, ...rest } = parts
-  return { ...rest, compare: 'difference', isMet: parts.ours - parts.baseline <= atMost }
+  return { ...rest, compare: 'difference', ...verdict(parts, parts.ours - parts.baseline <= (atMost ?? Number.POSITIVE_INFINITY)) }
+}
+
+function verdict({ budget }: Parts, isMet: boolean): Pick<Result, 'isMet'> {
+  return budget === undefined ? {} : { isMet }
+}
+
+/** What `work` costs the processes with these ids: processor seconds for a gigabyte of values, and for a million records. */
+export async function withCost<T>(
+  pids: readonly number[],
+  records: { readonly count: number; readonly bytes: number },
+  work: () => Promise<T>,
+): Promise<{ readonly done: T; readonly figures: Readonly<Record<string, number>> }> {
+  const used = (): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
+  const before = used()
+  const clientBefore = process.cpuUsage()
+  const done = await work()
+  const nodes = used() - before
+  const { user, system } = process.cpuUsage(clientBefore)
+  const gigabytes = (records.count * records.bytes) / 1e9
+  return {
+    done,
+    figures: {
+      'node CPU-s/GB': nodes / gigabytes,
+      'node CPU-s/M records': nodes / (records.count / 1e6),
+      'client CPU-s/GB': (user + system) / 1e6 / gigabytes,
+    },
+  }
 }

@@ -1,8 +1,8 @@
 /** One record at a time, and a fixed rate of them. */
-import { build } from 'hdr-histogram-js'
 import type { Tidemark } from '../../client/index.ts'
 import { roundTripMs, syncMs, withRoundTrip, withSync } from './baselines.ts'
-import { type Case, median, type Result, ratioResult, timed, withNode } from './harness.ts'
+import { type Case, type Result, ratioResult, withNode } from './harness.ts'
+import { asFigures, Latencies, latenciesOf, type Percentiles } from './latencies.ts'
 import { paced } from './pacer.ts'
 
 const COUNT = 1000
@@ -18,17 +18,17 @@ export const unpipelined: Case = {
       const send = (): Promise<unknown> => tm.producer().send('t', { value: Buffer.alloc(BYTES) })
       for (let round = 0; round < COUNT; round++) await send()
       const baseline = (await syncMs(BYTES, COUNT)) + (await roundTripMs(COUNT))
-      const times: number[] = []
-      for (let round = 0; round < COUNT; round++) times.push(await timed(send))
+      const ours = await latenciesOf(COUNT, send)
       return [
         ratioResult({
           name: 'durable send of 1 KiB, p50',
-          ours: median(times),
+          ours: ours.p50,
           baseline,
           unit: 'ms',
           against: 'fdatasync p50 + stream round trip p50',
           budget: '≤ 2',
           atMost: 2,
+          figures: asFigures(ours),
         }),
       ]
     }),
@@ -45,31 +45,12 @@ export const endToEnd: Case = {
       const ours = await atRate(tm, RATE, 10 * RATE)
       const against = 'p50 of write, fdatasync and stream round trip at the same rate'
       const note = `p99 of these alone: ${bare.p99.toFixed(2)} ms`
-      const shared = { baseline: bare.p50, unit: 'ms', against }
+      const shared = { baseline: bare.p50, unit: 'ms', against, figures: asFigures(ours) }
       return [
         ratioResult({ name: 'end to end, p50', ours: ours.p50, ...shared, budget: '≤ 2', atMost: 2 }),
         ratioResult({ name: 'end to end, p99', ours: ours.p99, ...shared, budget: '≤ 5', atMost: 5, note }),
       ]
     }),
-}
-
-interface Percentiles {
-  readonly p50: number
-  readonly p99: number
-}
-
-/** Counts from the time something was due: a sender that falls behind shows in the numbers. */
-class Latencies {
-  readonly #histogram = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
-
-  note(dueMs: number): void {
-    this.#histogram.recordValue(Math.max(1, Math.round((performance.now() - dueMs) * 1000)))
-  }
-
-  get percentiles(): Percentiles {
-    const ms = (percentile: number): number => this.#histogram.getValueAtPercentile(percentile) / 1000
-    return { p50: ms(50), p99: ms(99) }
-  }
 }
 
 async function atRate(tm: Tidemark, perSecond: number, total: number): Promise<Percentiles> {
