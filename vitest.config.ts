@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 import { plantMutant } from './test/sim/mutants/vite-plugin.ts'
 
 /** Start real servers or write much to disk. */
-const INTEGRATION = ['test/{integration,faults,crash,chaos}/**/*.test.ts']
+const INTEGRATION = ['test/{integration,faults,chaos}/**/*.test.ts']
 /** Do what a user does: clone, install, pack, paste commands. Minutes rather than seconds, so one after the other and last. */
 const E2E = ['test/e2e/**/*.test.ts']
 

@@ -7,9 +7,11 @@
  * less regular, as real ones are: it decides for every unsynced sector of 512 bytes and for every directory whether it
  * reached the disk after all. `kill` ends only the process. The old files are dead from then on: calls on them never settle.
  */
+import { createHash } from 'node:crypto'
 import type { DirectoryLock, FileHandle, Files, FileStat, OpenMode } from '../runtime/runtime.ts'
 import { type Fault, FaultQueue, failure, type FileOperation } from './memory-faults.ts'
-import { MemoryDirectory, MemoryFile, type MemoryNode, partsOf } from './memory-tree.ts'
+import { MemoryHandle } from './memory-handle.ts'
+import { MemoryDirectory, MemoryFile, type MemoryNode, partsOf, type Survival } from './memory-tree.ts'
 
 export interface MemoryFilesOptions {
   /** Default: no limit. */
@@ -58,7 +60,19 @@ export class MemoryFiles implements Files {
   /** The files as they are found after the power went now. `keep` decides what of the unsynced survives; default: nothing. */
   crash(keep: () => boolean = () => false): MemoryFiles {
     this.#isDead = true
-    return this.#with(this.#root.afterCrash(keep))
+    return this.imageAfterCrash({ keep })
+  }
+
+  /** The files as they would be found if the power went now; these go on. Not for users. */
+  imageAfterCrash(survival: Survival, pause: MemoryFilesOptions['pause'] = this.#pause): MemoryFiles {
+    return this.#with(this.#root.afterCrash(survival), pause)
+  }
+
+  /** Of all names and bytes. Not for users. */
+  digest(): string {
+    const hash = createHash('sha1')
+    this.#root.addTo(hash)
+    return hash.digest('base64')
   }
 
   /** The files as the next process finds them when this one is killed and the kernel lives on: all bytes are there, the unsynced ones still unsynced. */
@@ -70,7 +84,7 @@ export class MemoryFiles implements Files {
 
   /** The files as a backup made now has them. */
   copy(): MemoryFiles {
-    return this.#with(this.#root.afterCrash(() => true))
+    return this.imageAfterCrash({ keep: () => true })
   }
 
   async open(path: string, mode: OpenMode): Promise<FileHandle> {
@@ -80,6 +94,7 @@ export class MemoryFiles implements Files {
     if (file === undefined && mode === 'create') {
       file = new MemoryFile()
       parent.entries.set(name, file)
+      parent.changed()
     }
     if (file === undefined) throw failure('ENOENT', path)
     if (file instanceof MemoryDirectory) throw failure('EISDIR', path)
@@ -105,10 +120,14 @@ export class MemoryFiles implements Files {
     await this.enter('makeDirectory', path)
     let directory = this.#root
     for (const name of partsOf(path)) {
-      const present = directory.entries.get(name) ?? new MemoryDirectory()
-      if (present instanceof MemoryFile) throw failure('EEXIST', path)
-      directory.entries.set(name, present)
-      directory = present
+      let next = directory.entries.get(name)
+      if (next instanceof MemoryFile) throw failure('EEXIST', path)
+      if (next === undefined) {
+        next = new MemoryDirectory()
+        directory.entries.set(name, next)
+        directory.changed()
+      }
+      directory = next
     }
   }
 
@@ -120,6 +139,8 @@ export class MemoryFiles implements Files {
     if (node === undefined) throw failure('ENOENT', from)
     source.parent.entries.delete(source.name)
     target.parent.entries.set(target.name, node)
+    target.parent.changed()
+    if (source.parent !== target.parent) source.parent.changed()
   }
 
   async remove(path: string): Promise<void> {
@@ -134,8 +155,7 @@ export class MemoryFiles implements Files {
 
   async syncDirectory(path: string): Promise<void> {
     await this.enter('syncDirectory', path)
-    const directory = this.#directory(path)
-    directory.durable = new Map(directory.entries)
+    this.#directory(path).sync()
   }
 
   async freeBytes(path: string): Promise<number> {
@@ -178,8 +198,8 @@ export class MemoryFiles implements Files {
     return this.capacityBytes === UNLIMITED ? UNLIMITED : Math.max(0, this.capacityBytes - this.usedBytes)
   }
 
-  #with(root: MemoryDirectory): MemoryFiles {
-    const files = new MemoryFiles({ capacityBytes: this.capacityBytes, pause: this.#pause })
+  #with(root: MemoryDirectory, pause = this.#pause): MemoryFiles {
+    const files = new MemoryFiles({ capacityBytes: this.capacityBytes, pause })
     files.#root = root
     return files
   }
@@ -191,7 +211,7 @@ export class MemoryFiles implements Files {
 
   #unlink(path: string): void {
     const { parent, name } = this.#parentOf(path, true)
-    parent?.entries.delete(name)
+    if (parent?.entries.delete(name) === true) parent.changed()
   }
 
   #find(path: string): MemoryNode | undefined {
@@ -216,84 +236,5 @@ export class MemoryFiles implements Files {
     if (parent instanceof MemoryDirectory) return { parent, name }
     if (isAbsenceFine) return { parent: undefined, name }
     throw failure(parent === undefined ? 'ENOENT' : 'ENOTDIR', path)
-  }
-}
-
-class MemoryHandle implements FileHandle {
-  readonly path: string
-  readonly #files: MemoryFiles
-  readonly #file: MemoryFile
-  readonly #isWritable: boolean
-  readonly #closed: () => void
-  #isOpen = true
-
-  constructor(files: MemoryFiles, path: string, file: MemoryFile, isWritable: boolean, closed: () => void) {
-    this.#files = files
-    this.path = path
-    this.#file = file
-    this.#isWritable = isWritable
-    this.#closed = closed
-  }
-
-  async read(buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
-    this.#check(false)
-    await this.#files.enter('read', this.path)
-    return this.#file.read(buffer, offset, length, position)
-  }
-
-  async write(buffers: readonly Buffer[], position: number): Promise<void> {
-    this.#check(true)
-    if (this.#files.isDead) return new Promise(() => {})
-    const fault = this.#files.takeFault('write', this.path)
-    const { change, isComplete } = this.#file.write(
-      buffers,
-      position,
-      this.#files.roomBytes(),
-      fault === undefined ? Number.POSITIVE_INFINITY : (fault.tornBytes ?? 0),
-    )
-    await this.#files.settle('write')
-    change.isSettled = true
-    if (fault !== undefined) throw failure(fault.code, this.path)
-    if (!isComplete) throw failure('ENOSPC', this.path)
-  }
-
-  async datasync(): Promise<void> {
-    this.#check(false)
-    if (this.#files.isDead) return new Promise(() => {})
-    const fault = this.#files.takeFault('datasync', this.path)
-    const sync = this.#file.beginSync()
-    await this.#files.settle('datasync')
-    if (fault === undefined) {
-      sync.end()
-      return
-    }
-    sync.fail()
-    throw failure(fault.code, this.path)
-  }
-
-  async truncate(sizeBytes: number): Promise<void> {
-    this.#check(true)
-    if (this.#files.isDead) return new Promise(() => {})
-    const fault = this.#files.takeFault('truncate', this.path)
-    if (fault === undefined) this.#file.truncate(sizeBytes).isSettled = true
-    await this.#files.settle('truncate')
-    if (fault !== undefined) throw failure(fault.code, this.path)
-  }
-
-  async stat(): Promise<FileStat> {
-    this.#check(false)
-    await this.#files.settle('read')
-    return { isDirectory: false, sizeBytes: this.#file.sizeBytes, modifiedMs: 0 }
-  }
-
-  async close(): Promise<void> {
-    this.#check(false)
-    this.#isOpen = false
-    this.#closed()
-    await this.#files.settle('read')
-  }
-
-  #check(forWriting: boolean): void {
-    if (!this.#isOpen || (forWriting && !this.#isWritable)) throw failure('EBADF', this.path)
   }
 }

@@ -4,6 +4,8 @@
  * A file keeps every change that is not synced yet together with what undoes it; a directory keeps the names that were synced.
  */
 
+import type { Hash } from 'node:crypto'
+
 const SECTOR_BYTES = 512
 
 export type MemoryNode = MemoryDirectory | MemoryFile
@@ -13,10 +15,31 @@ export function partsOf(path: string): string[] {
   return path.split('/').filter((part) => part !== '' && part !== '.')
 }
 
+/** What of the unsynced reaches the disk in a crash. */
+export interface Survival {
+  /** Whether a sector of 512 bytes, a truncation, or all changes of the names in a directory do. */
+  readonly keep: () => boolean
+  /** Whether a file has the size that a write gave it though bytes are missing: those read as zeros. Default: it has not. */
+  readonly keepSize?: () => boolean
+  /** How many of `count` changes of the names in a directory do, in their order. Default: all or none, as `keep` says. */
+  readonly keepNames?: (count: number) => number
+}
+
+const ALL: Survival = { keep: () => true }
+
 export class MemoryDirectory {
-  entries = new Map<string, MemoryNode>()
-  /** The names that survive a crash. */
-  durable = new Map<string, MemoryNode>()
+  readonly entries = new Map<string, MemoryNode>()
+  /** The names that survive a crash, and then after each change since. */
+  #states: ReadonlyMap<string, MemoryNode>[] = [new Map()]
+
+  /** Names were added or removed, all at once as far as a crash is concerned. */
+  changed(): void {
+    this.#states.push(new Map(this.entries))
+  }
+
+  sync(): void {
+    this.#states = [new Map(this.entries)]
+  }
 
   usedBytes(): number {
     let bytes = 0
@@ -28,10 +51,21 @@ export class MemoryDirectory {
     for (const node of this.entries.values()) node.settleAll()
   }
 
-  afterCrash(keep: () => boolean): MemoryDirectory {
+  /** Adds the names and bytes there are. */
+  addTo(hash: Hash): void {
+    for (const [name, node] of [...this.entries].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      hash.update(`${name}\0`)
+      node.addTo(hash)
+    }
+    hash.update('/')
+  }
+
+  afterCrash(survival: Survival): MemoryDirectory {
     const survivor = new MemoryDirectory()
-    for (const [name, node] of keep() ? this.entries : this.durable) survivor.entries.set(name, node.afterCrash(keep))
-    survivor.durable = new Map(survivor.entries)
+    const changeCount = this.#states.length - 1
+    const kept = survival.keepNames?.(changeCount) ?? (survival.keep() ? changeCount : 0)
+    for (const [name, node] of this.#states[kept] ?? []) survivor.entries.set(name, node.afterCrash(survival))
+    survivor.sync()
     return survivor
   }
 }
@@ -97,11 +131,15 @@ export class MemoryFile {
     }
   }
 
+  addTo(hash: Hash): void {
+    hash.update(`${this.sizeBytes}\0`).update(this.#bytes.subarray(0, this.sizeBytes))
+  }
+
   settleAll(): void {
     for (const change of this.#changes) change.isSettled = true
   }
 
-  afterCrash(keep: () => boolean): MemoryFile {
+  afterCrash(survival: Survival): MemoryFile {
     const survivor = new MemoryFile()
     survivor.#bytes = Buffer.from(this.#bytes.subarray(0, this.sizeBytes))
     survivor.sizeBytes = this.sizeBytes
@@ -109,11 +147,11 @@ export class MemoryFile {
       survivor.#resize(change.oldSizeBytes)
       change.oldBytes.copy(survivor.#bytes, change.position)
     }
-    for (const change of this.#changes) survivor.#redo(change, change.isDurable ? () => true : keep)
+    for (const change of this.#changes) survivor.#redo(change, change.isDurable ? ALL : survival)
     return survivor
   }
 
-  #redo(change: Change, keep: () => boolean): void {
+  #redo(change: Change, { keep, keepSize }: Survival): void {
     if (change.kind === 'truncate') {
       if (keep()) this.#resize(change.position)
       return
@@ -127,6 +165,7 @@ export class MemoryFile {
       }
       at = sectorEnd
     }
+    if (this.sizeBytes < end && keepSize?.() === true) this.#resize(end)
   }
 
   #note(kind: Change['kind'], position: number, length: number): Change {

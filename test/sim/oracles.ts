@@ -222,6 +222,6 @@ function digestOf(image: MetadataImage): string {
   return Buffer.from(MetadataSnapshot.encode(imageToSnapshot(image)).finish()).toString('latin1')
 }
 
-function must(holds: boolean, otherwise: string): void {
+export function must(holds: boolean, otherwise: string): void {
   if (!holds) throw new Broken(otherwise)
 }
