@@ -80,6 +80,11 @@ export class ClusterLink {
     return this.#membership?.nodeEpoch ?? 0
   }
 
+  /** How long no controller has answered this node, in milliseconds. */
+  get controllerSilenceMs(): number {
+    return this.#membership?.silenceMs ?? 0
+  }
+
   get isFenced(): boolean {
     return this.#membership?.isFenced ?? true
   }
@@ -205,6 +210,7 @@ export class ClusterLink {
     const { nodeId, join } = this.#config
     if (this.#controllerNode === undefined || join.length === 0) return
     const self = { nodeId, directoryId: this.#identity.directoryId }
+    let isSaid = false
     while (!this.#isClosed) {
       try {
         const { members } = await this.controller.ask('describeQuorum', {})
@@ -212,7 +218,10 @@ export class ClusterLink {
         await this.controller.ask('alterQuorum', { action: QuorumAction.ADD, ...self, ...address })
       } catch (error) {
         const known = TidemarkError.from(error)
-        this.#runtime.log.debug('quorum.joining', { error: known })
+        // Somebody has to end one of the two processes.
+        const isWarning: boolean = known.code === 'DUPLICATE_NODE' && !isSaid
+        isSaid ||= isWarning
+        this.#runtime.log[isWarning ? 'warn' : 'debug']('quorum.joining', { error: known })
         await new Promise<void>((resolve) => this.#runtime.timers.after(known.retryAfterMs ?? RETRY_MS, resolve))
       }
     }

@@ -44,6 +44,7 @@ export class Membership {
   #toldVersion = 0
   #toldAtMs = 0
   #wantShutdown = false
+  #isDuplicateSaid = false
   #timer: Timer | undefined
   #beat: Promise<void> | undefined
   #changed: Deferred<void> = createDeferred<void>()
@@ -72,6 +73,11 @@ export class Membership {
     return !this.#isFenced && runtime.clock.monotonic() - this.#toldAtMs < maxMs && view.image.version >= this.#toldVersion
   }
 
+  /** How long no controller has answered, in milliseconds; 0 before the node is registered. */
+  get silenceMs(): number {
+    return this.#nodeEpoch === 0 ? 0 : this.#parts.runtime.clock.monotonic() - this.#heardAtMs
+  }
+
   /** Resolves, with the reason, when the node has lost its place: another process has it, or it was removed. */
   get failed(): Promise<Error> {
     return this.#failed.promise
@@ -85,6 +91,7 @@ export class Membership {
         const { error, nodeEpoch } = await controller.ask('registerNode', { ...registration, clusterId: view.image.clusterId })
         if (error !== undefined) throw fromErrorDetail(error)
         this.#nodeEpoch = nodeEpoch
+        this.#heardAtMs = this.#parts.runtime.clock.monotonic()
       } catch (error) {
         await this.#waitToRetry(TidemarkError.from(error))
       }
@@ -129,7 +136,10 @@ export class Membership {
     // These become true in time; all others are for a person to mend.
     const isPassing = error.retriable || error.code === 'NOT_CONTROLLER' || error.code === 'UNAVAILABLE'
     if (!isPassing) throw error
-    this.#parts.runtime.log.debug('registration.retried', { error })
+    // Somebody has to end one of the two processes.
+    const isWarning = error.code === 'DUPLICATE_NODE' && !this.#isDuplicateSaid
+    this.#isDuplicateSaid ||= isWarning
+    this.#parts.runtime.log[isWarning ? 'warn' : 'debug']('registration.retried', { error })
     await new Promise<void>((resolve) => {
       this.#timer = this.#parts.runtime.timers.after(RETRY_MS * (0.5 + this.#parts.runtime.random.float()), resolve)
       void this.#changed.promise.then(resolve)

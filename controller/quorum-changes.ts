@@ -50,7 +50,7 @@ export function withRegistered<Member extends VoterDescription>(
   })
 }
 
-/** Rejects with `INVALID_REQUEST`, and with the retriable `BUSY` while a new member has yet to catch up. */
+/** Rejects with `INVALID_REQUEST`, and with the retriable `BUSY` while a new member has yet to catch up, `DUPLICATE_NODE` while another process is it. */
 export async function alterQuorum(log: QuorumLog, timers: Timers, request: AlterQuorumRequest): Promise<void> {
   const { action, nodeId, directoryId, host, port } = request
   if (!Number.isInteger(nodeId) || nodeId < 1)
@@ -71,8 +71,11 @@ export async function alterQuorum(log: QuorumLog, timers: Timers, request: Alter
 
 async function add(log: QuorumLog, timers: Timers, member: VoterDescription): Promise<void> {
   const { nodeId } = member
-  // With another disk it is not the one that voted: the old one goes first.
-  if (isMember(log, nodeId) && log.members.directoryOf(nodeId) !== member.directoryId) await log.changeMembers('remove', member)
+  // With another disk it is not the one that voted: the old one goes first, once nothing is heard of it.
+  if (isMember(log, nodeId) && log.members.directoryOf(nodeId) !== member.directoryId) {
+    refuseWhileAlive(log, member)
+    await log.changeMembers('remove', member)
+  }
   if (log.status.confState.voters.includes(nodeId)) return
   if (!isMember(log, nodeId)) await log.changeMembers('addLearner', member)
   for (let waitedMs = 0; !hasCaughtUp(log.status, nodeId); waitedMs += LOOK_EVERY_MS) {
@@ -81,6 +84,15 @@ async function add(log: QuorumLog, timers: Timers, member: VoterDescription): Pr
     await new Promise<void>((resolve) => timers.after(LOOK_EVERY_MS, resolve))
   }
   await log.changeMembers('addVoter', member)
+}
+
+/** Two processes with one id: the one that votes keeps its place. */
+function refuseWhileAlive({ status: { id, peers }, members }: QuorumLog, { nodeId, directoryId }: VoterDescription): void {
+  if (nodeId !== id && peers.find((peer) => peer.id === nodeId)?.isAlive !== true) return
+  throw new TidemarkError(
+    'DUPLICATE_NODE',
+    `controller ${nodeId} is alive with the data directory ${members.directoryOf(nodeId)}, another process comes with ${directoryId}`,
+  )
 }
 
 function isMember({ status: { confState } }: QuorumLog, nodeId: number): boolean {

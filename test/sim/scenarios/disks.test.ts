@@ -168,6 +168,32 @@ describe('a second process of a node', () => {
       twin.kill()
     }))
 
+  it('K25 with the number of a controller and another directory does not take its vote while the first one lives', () =>
+    play({}, async (s) => {
+      const [first, ...others] = s.nodesByController.map((id) => s.node(id)) as [SimNode, SimNode, SimNode]
+      for (const node of [first, s.cluster.activeController as SimNode]) {
+        const twin = s.cluster.makeNode(node.nodeId, `n${node.nodeId}-twin`)
+        twin.join = others.map(({ nodeId }) => nodeId)
+        s.cluster.isSupervised = (one) => one !== twin
+        const life = twin.start()
+        await s.until('it is told why', () =>
+          s.said.some(({ event, fields }) => event === 'quorum.joining' && (fields.error as { code?: string }).code === 'DUPLICATE_NODE'),
+        )
+        await s.advance(4000)
+        expect(life.isStarted).toBe(false)
+        const { members } = await s.cluster.run(s.admin.cluster.describeQuorum())
+        expect(
+          members
+            .filter(({ voter, alive }) => voter && alive)
+            .map(({ nodeId }) => nodeId)
+            .sort((a, b) => a - b),
+        ).toEqual([1, 2, 3])
+        twin.kill()
+        s.said.length = 0
+      }
+      await s.send(2)
+    }))
+
   it('K25 with a copy of the directory takes the place of the first one, which is not taken for it any more', () =>
     play({ ...TWO_COPIES }, async (s) => {
       await s.place(4, 5)
