@@ -75,6 +75,8 @@ export class Broker {
   readonly controllerId: () => number
   /** The cluster does not count on this node at the moment. */
   readonly isFenced: () => boolean
+  /** How long no controller has answered this node, in milliseconds. */
+  readonly controllerSilenceMs: () => number
   readonly partitions: PartitionRegistry
   readonly lateGroups: LateGroups
   readonly nodeCalls: NodeCalls
@@ -102,6 +104,7 @@ export class Broker {
     readonly controller: ActiveController
     readonly controllerId: () => number
     readonly isFenced: () => boolean
+    readonly controllerSilenceMs: () => number
     readonly producerIds: ProducerIds
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
     readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
@@ -122,6 +125,7 @@ export class Broker {
     this.catchUp = new MetadataCatchUp(parts.controller, parts.view, runtime.timers)
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
+    this.controllerSilenceMs = parts.controllerSilenceMs
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
     this.lateGroups = new LateGroups(() => parts.createGroups(this.partitions))
     this.nodeCalls = parts.nodeCalls

@@ -201,7 +201,7 @@ class Node implements RunningNode {
 
   #createBroker(dataDir: DataDir, cluster: ClusterLink): Broker {
     const config = this.#config
-    const broker = new Broker({
+    this.#broker = new Broker({
       runtime: this.#runtime,
       config,
       configEntries: this.#options.configEntries ?? [],
@@ -210,6 +210,7 @@ class Node implements RunningNode {
       controller: cluster.controller,
       controllerId: () => cluster.controllerId,
       isFenced: () => cluster.isFenced,
+      controllerSilenceMs: () => cluster.controllerSilenceMs,
       producerIds: new ProducerIds(cluster.controller, () => ({
         clusterId: this.clusterId,
         nodeId: this.nodeId,
@@ -234,8 +235,7 @@ class Node implements RunningNode {
         return createCoordinator({ config, runtime: this.#runtime, cluster, partitions })
       },
     })
-    this.#broker = broker
-    return broker
+    return this.#broker
   }
 
   #createPartitions(dataDir: DataDir, cluster: ClusterLink, waiting: (partition: Partition) => void): PartitionRegistry {

@@ -23,7 +23,7 @@ export interface NodeHealth {
 
 export function nodeHealth(broker: Broker): NodeHealth {
   const isReady = broker.state === 'serving' && !broker.isFenced()
-  const reasons = [...stateReasons(broker), ...storageReasons(broker), ...partitionReasons(broker)]
+  const reasons = [...stateReasons(broker), ...controllerReasons(broker), ...storageReasons(broker), ...partitionReasons(broker)]
   return {
     isReady,
     isHealthy: isReady && reasons.length === 0,
@@ -41,6 +41,14 @@ function stateReasons(broker: Broker): HealthReason[] {
   return broker.isFenced()
     ? [{ code: 'FENCED', message: 'the controllers have not heard of the node for a session, or not let it in yet' }]
     : []
+}
+
+/** It goes on serving what it has; nothing can be decided meanwhile, no leader elected. */
+function controllerReasons(broker: Broker): HealthReason[] {
+  const silenceMs = broker.controllerSilenceMs()
+  if (broker.state !== 'serving' || silenceMs < broker.config.sessionTimeoutMs) return []
+  const message = `no controller has answered this node for ${Math.round(silenceMs / 1000)} s: too few of them may be alive or reachable`
+  return [{ code: 'NO_CONTROLLER', message }]
 }
 
 function storageReasons(broker: Broker): HealthReason[] {

@@ -98,6 +98,12 @@ function numbers(count: number): string[] {
   return Array.from({ length: count }, (_, at) => `${at}`)
 }
 
+/** The codes of what is wrong, by the node's own word. */
+async function healthOf({ address }: TestNode): Promise<string[]> {
+  const { reasons } = (await (await fetch(`http://${address}/healthz`)).json()) as { reasons: { code: string }[] }
+  return reasons.map(({ code }) => code)
+}
+
 async function isrOf(tm: Tidemark, topic: string): Promise<number[]> {
   return (await tm.admin.describeTopic(topic)).partitions.map(({ isr }) => isr.length)
 }
@@ -151,10 +157,13 @@ describe('three nodes', () => {
     await producer.close()
     // What is committed can still be read.
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(10))
+    const left = made.find(({ nodeId }) => nodeId === leader) as TestNode
+    await expect.poll(() => healthOf(left), { timeout: 15_000 }).toContain('NO_CONTROLLER')
     await Promise.all(others.map((node) => node.start()))
     await send(tm, 'orders', 10, 20)
     const values = (await valuesIn(tm, 'orders')).filter((value) => value !== 'too few')
     expect(values).toEqual(numbers(20))
+    await expect.poll(() => healthOf(left), { timeout: 15_000 }).toEqual([])
   })
 
   it('R-id turn away a voter that lost its disk, and let it in as one that joins', async () => {
