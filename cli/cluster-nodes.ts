@@ -5,6 +5,7 @@ import { durationOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
 import { confirm } from './prompt.ts'
+import { noteIfUnled } from './unled.ts'
 
 const LOOK_EVERY_MS = 500
 
@@ -35,6 +36,7 @@ export function addNodeVerbs(cluster: Command): void {
 function nodes(options: GlobalOptions): Promise<void> {
   return withClient(options, async ({ admin }) => {
     const [cluster, topics] = await Promise.all([admin.describeCluster(), admin.listTopics()])
+    noteIfUnled(cluster)
     const partitions = topics.flatMap((topic) => topic.partitions)
     await printRows(
       cluster.nodes.map(({ nodeId, host, port, alive, rack, version }) => ({
@@ -81,9 +83,11 @@ async function drain(nodeId: number, wait: string | undefined, options: GlobalOp
 async function remove(nodeId: number, options: GlobalOptions): Promise<void> {
   await confirm(`forget node ${nodeId}`, options)
   await withClient(options, async ({ admin }) => {
-    const { members } = await admin.cluster.describeQuorum()
-    if (members.some((member) => member.nodeId === nodeId)) await admin.cluster.removeController(nodeId)
-    await admin.cluster.removeNode(nodeId)
+    const [{ nodes }, { members }] = await Promise.all([admin.describeCluster(), admin.cluster.describeQuorum()])
+    const isMember = members.some((member) => member.nodeId === nodeId)
+    // Refused while the node is alive or holds anything: before its vote is touched. One that was forgotten and still votes loses its vote.
+    if (!isMember || nodes.some((node) => node.nodeId === nodeId)) await admin.cluster.removeNode(nodeId)
+    if (isMember) await admin.cluster.removeController(nodeId)
     note(`node ${nodeId} is no longer part of the cluster`)
   })
 }

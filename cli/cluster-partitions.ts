@@ -5,6 +5,7 @@ import { collect, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
 import { confirm } from './prompt.ts'
+import { noteIfUnled } from './unled.ts'
 
 interface ElectFlags {
   readonly topic?: readonly string[]
@@ -45,7 +46,8 @@ export function addPartitionVerbs(cluster: Command): void {
 
 function listLeaders(options: GlobalOptions): Promise<void> {
   return withClient(options, async ({ admin }) => {
-    const topics = await admin.listTopics()
+    const [cluster, topics] = await Promise.all([admin.describeCluster(), admin.listTopics()])
+    noteIfUnled(cluster)
     await printRows(
       topics.flatMap(({ name, partitions }) =>
         partitions.map(({ partition, leader, leaderEpoch, replicas, isr }) => ({

@@ -1,6 +1,7 @@
 /** `tidemark cluster …` */
 import type { Command } from 'commander'
 import type { ClusterDescription, Tidemark, TopicDescription } from '../client/index.ts'
+import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { durationOf } from './arguments.ts'
 import { addNodeVerbs } from './cluster-nodes.ts'
@@ -8,6 +9,7 @@ import { addPartitionVerbs } from './cluster-partitions.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { note, printOne, printRows } from './output.ts'
+import { noteIfUnled } from './unled.ts'
 
 /** Between two looks while waiting for health. */
 const LOOK_EVERY_MS = 200
@@ -37,6 +39,7 @@ function status(options: GlobalOptions): Promise<void> {
       return
     }
     note(`cluster ${cluster.clusterId}`)
+    noteIfUnled(cluster)
     await printRows(
       cluster.nodes.map(({ nodeId, host, port, rack, alive, version, roles }) => ({
         node: nodeId,
@@ -96,12 +99,22 @@ function topicReasons(topic: TopicDescription): string[] {
 async function nodeReasons(cluster: ClusterDescription): Promise<string[]> {
   const answers = await Promise.all(
     cluster.nodes.map(async ({ nodeId, host, port }) => {
-      const response = await fetch(`http://${host.includes(':') ? `[${host}]` : host}:${port}/healthz`, {
-        signal: AbortSignal.timeout(LOOK_MAX_MS),
-      })
-      const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
-      return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
+      const address = formatAddress(host, port)
+      try {
+        const response = await fetch(`http://${address}/healthz`, { signal: AbortSignal.timeout(LOOK_MAX_MS) })
+        const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
+        return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
+      } catch (error) {
+        return [`node ${nodeId} (${address}) does not answer${whyOf(error)}`]
+      }
     }),
   )
   return answers.flat()
+}
+
+/** In the words of the system, where it has any. */
+function whyOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined
+  return code === undefined ? ` within ${LOOK_MAX_MS / 1000} s` : ` (${code})`
 }

@@ -16,8 +16,11 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set([
   'UNSUPPORTED_COMPRESSION',
 ])
 
+/** Nothing is wrong with the command: the state of things does not allow it. */
+const REFUSED_CODES: ReadonlySet<ErrorCode> = new Set(['INSECURE_LISTEN', 'TOPIC_ALREADY_EXISTS', 'NON_EMPTY_GROUP', 'NODE_IN_USE'])
+
 export function exitCodeOf(code: ErrorCode): number {
-  if (code === 'INSECURE_LISTEN') return EXIT.refused
+  if (REFUSED_CODES.has(code)) return EXIT.refused
   if (USAGE_CODES.has(code)) return EXIT.usage
   return ERRORS[code].grpc === 5 ? EXIT.notFound : EXIT.failed
 }

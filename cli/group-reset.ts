@@ -45,6 +45,7 @@ async function reset(name: string, flags: ResetFlags, options: GlobalOptions): P
     if (flags.dryRun) {
       await print(preview, options)
       note('nothing was changed (--dry-run)')
+      throwFirst(preview)
       return
     }
     if (!options.yes && process.stdin.isTTY) await print(preview, options)
@@ -52,9 +53,13 @@ async function reset(name: string, flags: ResetFlags, options: GlobalOptions): P
     const results = await tm.admin.groups.resetOffsets(name, wanted, { topics })
     await print(results, options)
     for (const line of undoOf(name, results)) note(line)
-    const failed = results.find(({ error }) => error !== undefined)
-    if (failed?.error !== undefined) throw failed.error
+    throwFirst(results)
   })
+}
+
+function throwFirst(results: readonly ResetResult[]): void {
+  const failed = results.find(({ error }) => error !== undefined)
+  if (failed?.error !== undefined) throw failed.error
 }
 
 /** What `--to` says; `all`: this offset in every partition. Throws `USAGE`. */

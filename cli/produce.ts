@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { type Command, Option } from 'commander'
 import type { Acks, CompressionName, OutgoingRecord, Producer } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { ACKS, collect, COMPRESSIONS, pairOf, plural, wholeNumber } from './arguments.ts'
+import { ACKS, collect, COMPRESSIONS, durationOf, pairOf, plural, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, interruptSignal, withClient } from './context.ts'
 import { splitLines } from './lines.ts'
 import { note } from './output.ts'
@@ -16,6 +16,7 @@ interface ProduceFlags {
   readonly partition?: string
   readonly rate?: string
   readonly acks: Acks
+  readonly deliveryTimeout: string
   readonly compression: CompressionName
   readonly quiet?: boolean
 }
@@ -29,6 +30,7 @@ export function addProduce(program: Command): void {
     .option('-H, --header <name=value>', 'a header of every record; may be repeated', collect)
     .option('-f, --file <path>', 'read this file instead of standard input')
     .option('-p, --partition <number>', 'the partition of every record, whatever its key')
+    .option('--delivery-timeout <duration>', 'give a record up that is not acknowledged by then', '2m')
     .option('--rate <count>', 'at most so many records a second')
     .addOption(new Option('--acks <acks>', 'when a record counts as sent').choices(ACKS).default('all'))
     .addOption(new Option('--compression <codec>', 'how batches are compressed').choices(COMPRESSIONS).default('none'))
@@ -40,9 +42,10 @@ function produce(topic: string, flags: ProduceFlags, options: GlobalOptions): Pr
   const toRecord = recordMaker(flags)
   const pace = paceOf(flags.rate)
   const { acks, compression } = flags
+  const deliveryTimeout = durationOf(flags.deliveryTimeout, '--delivery-timeout')
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
-    const producer = tm.producer({ acks, idempotent: acks === 'all', compression })
+    const producer = tm.producer({ acks, idempotent: acks === 'all', compression, deliveryTimeout })
     const startedMs = performance.now()
     let count = 0
     await producer.ready({ topic, signal })

@@ -112,7 +112,7 @@ class GrpcConnection implements Connection {
           this.#openCalls--
           this.#usedMs = this.#clock.monotonic()
           if (error === null) resolve(response as UnaryCalls[Name][1])
-          else reject(this.#errorOf(error))
+          else reject(this.#errorOf(error, options.timeoutMs))
         },
       )
       const abort = (): void => call.cancel()
@@ -166,11 +166,18 @@ class GrpcConnection implements Connection {
     }
   }
 
-  #errorOf(error: grpc.ServiceError): TidemarkError {
+  #errorOf(error: grpc.ServiceError, timeoutMs?: number): TidemarkError {
     const [detail] = error.metadata?.get(ERROR_TRAILER) ?? []
     const known = Buffer.isBuffer(detail) ? decodeErrorDetail(detail) : undefined
     if (known !== undefined) return known
-    const details = error.code === grpc.status.UNAVAILABLE ? unreachableText(this.#address, error.details) : error.details
-    return errorOfStatus(error.code, details, error)
+    return errorOfStatus(error.code, this.#detailsOf(error, timeoutMs), error)
+  }
+
+  /** What gRPC says of itself helps nobody. */
+  #detailsOf({ code, details }: grpc.ServiceError, timeoutMs: number | undefined): string {
+    if (code === grpc.status.UNAVAILABLE) return unreachableText(this.#address, details)
+    if (code === grpc.status.DEADLINE_EXCEEDED && timeoutMs !== undefined)
+      return `${this.#address} has not answered within ${(timeoutMs / 1000).toFixed(1)} s`
+    return details
   }
 }

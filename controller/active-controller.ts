@@ -110,13 +110,26 @@ export class ActiveController {
         address = last.code === 'NOT_CONTROLLER' ? last.leader : undefined
       }
     }
-    throw last
+    throw isUnreached(last) ? nobodyReached(last) : last
   }
 
   #contact(): PeerAddress | undefined {
     const contacts = this.#parts.contacts()
     return contacts[this.#nextContact++ % Math.max(1, contacts.length)]
   }
+}
+
+/** Whoever asked knows this node, and not the one that does not answer it. */
+function nobodyReached(cause: TidemarkError): TidemarkError {
+  return new TidemarkError(
+    'NOT_CONTROLLER',
+    'this node reaches no active controller: others do not answer it, and too few may be left to have one',
+    {
+      cause,
+      outcome: 'failed',
+      retryAfterMs: 100,
+    },
+  )
 }
 
 /** The request has not left this node. */

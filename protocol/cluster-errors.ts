@@ -21,7 +21,7 @@ export const CLUSTER_ERRORS = {
     grpc: GRPC.FAILED_PRECONDITION,
     retriable: true,
     text: 'this node is not the active controller',
-    help: 'Ask the node named in the answer; the client does so by itself.',
+    help: 'The active one is looked for by itself; where there is none, bring back controllers until they are a majority.',
   },
   NOT_LEADER: {
     number: 6,
@@ -134,6 +134,13 @@ export const CLUSTER_ERRORS = {
     retriable: false,
     text: 'the replicas asked for are not possible',
     help: 'Name nodes of the cluster, each once.',
+  },
+  NODE_IN_USE: {
+    number: 1009,
+    grpc: GRPC.FAILED_PRECONDITION,
+    retriable: false,
+    text: 'the node is still needed',
+    help: 'The message says what has to be done first.',
   },
   NO_REASSIGNMENT_IN_PROGRESS: {
     number: 85,

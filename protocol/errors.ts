@@ -54,7 +54,7 @@ export const ERRORS = {
     grpc: GRPC.DEADLINE_EXCEEDED,
     retriable: true,
     text: 'the request was not finished in time',
-    help: 'A write may still have happened; an idempotent producer may send it again safely.',
+    help: 'Try again, or give it more time. What it was to change may be changed all the same; an idempotent producer may send it again safely.',
   },
   RECORD_TOO_LARGE: {
     number: 10,

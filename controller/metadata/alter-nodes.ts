@@ -44,7 +44,7 @@ function alterNode(image: MetadataImage, { nodeId, action }: AlterNode, drained:
     case NodeAction.UNDRAIN:
       return node.draining ? [setDraining(node, false)] : []
     case NodeAction.REMOVE:
-      if (!node.fenced) throw new TidemarkError('INVALID_REQUEST', `node ${nodeId} is alive; stop it first`)
+      if (!node.fenced) throw new TidemarkError('NODE_IN_USE', `node ${nodeId} is alive; stop it first`)
       checkEmpty(image, nodeId)
       return [{ record: { $case: 'removeNode', value: { nodeId } } }]
     default:
@@ -67,8 +67,8 @@ function checkPlaces(image: MetadataImage, nodeId: number, drained: readonly num
     )
     if (replicas > places)
       throw new TidemarkError(
-        'INVALID_REPLICA_ASSIGNMENT',
-        `topic ${name} has ${replicas} replicas, and only ${places} nodes would be left to hold them; add a node first`,
+        'NODE_IN_USE',
+        `topic ${name} has ${replicas} replicas, and only ${places} nodes would be left to hold them; add a node or take replicas away first`,
       )
   }
 }
@@ -76,6 +76,6 @@ function checkPlaces(image: MetadataImage, nodeId: number, drained: readonly num
 function checkEmpty(image: MetadataImage, nodeId: number): void {
   for (const { name, partitions } of image.topics.values()) {
     const held = partitions.findIndex(({ replicas }) => replicas.includes(nodeId))
-    if (held >= 0) throw new TidemarkError('INVALID_REQUEST', `node ${nodeId} holds a replica of ${name}-${held}; drain it first`)
+    if (held >= 0) throw new TidemarkError('NODE_IN_USE', `node ${nodeId} holds a replica of ${name}-${held}; drain it first`)
   }
 }

@@ -60,6 +60,7 @@ describe('tidemark cluster', () => {
     await victim?.stop('SIGKILL')
     const sick = await tidemark('cluster', 'health', ...bootstrap)
     expect(sick.code).toBe(10)
+    expect(sick.stdout).toContain(`node 3 (${victim?.address}) does not answer`)
     await victim?.start()
     expect((await tidemark('cluster', 'health', '--wait', '30s', ...bootstrap)).code).toBe(0)
   })
@@ -67,6 +68,12 @@ describe('tidemark cluster', () => {
   it('offsets: asks every leader', async () => {
     const offsets = await rows('offsets', 'orders')
     expect(offsets.map(({ partition }) => partition)).toEqual([0, 1, 2])
+  })
+
+  it('remove-node: a node that is alive keeps its place, and its vote', async () => {
+    const { code, stderr } = await tidemark('cluster', 'remove-node', '3', '--yes', ...bootstrap)
+    expect([code, stderr]).toEqual([4, expect.stringMatching(/is alive; stop it first \[NODE_IN_USE\]/)])
+    expect(await rows('cluster', 'quorum')).toHaveLength(3)
   })
 
   it('drain, remove-node and unclean elections ask first', async () => {

@@ -112,7 +112,7 @@ describe('group', () => {
     const run = member.run(() => {})
     await assigned.promise
     expect(await cli(['group', 'delete', 'leavers', '--yes'])).toMatchObject({
-      code: 1,
+      code: 4,
       stderr: expect.stringMatching(/\[NON_EMPTY_GROUP\]/) as unknown,
     })
     await member.close()

@@ -246,20 +246,20 @@ describe('nodes', () => {
   }
 
   it('are drained where there is a place for what they hold', () => {
-    expect(act(orders(3), [1, NodeAction.DRAIN]).codes).toEqual(['INVALID_REPLICA_ASSIGNMENT'])
+    expect(act(orders(3), [1, NodeAction.DRAIN]).codes).toEqual(['NODE_IN_USE'])
     const { image, codes } = act(orders(4), [1, NodeAction.DRAIN])
     expect(codes).toEqual([undefined])
     expect(image.nodes.get(1)).toMatchObject({ draining: true, fenced: false, shuttingDown: false })
-    expect(act(image, [2, NodeAction.DRAIN]).codes).toEqual(['INVALID_REPLICA_ASSIGNMENT'])
-    expect(act(orders(4), [1, NodeAction.DRAIN], [2, NodeAction.DRAIN]).codes[1]).toBe('INVALID_REPLICA_ASSIGNMENT')
+    expect(act(image, [2, NodeAction.DRAIN]).codes).toEqual(['NODE_IN_USE'])
+    expect(act(orders(4), [1, NodeAction.DRAIN], [2, NodeAction.DRAIN]).codes[1]).toBe('NODE_IN_USE')
     expect(act(image, [1, NodeAction.DRAIN]).image).toBe(image)
     expect(act(image, [1, NodeAction.UNDRAIN]).image.nodes.get(1)?.draining).toBe(false)
   })
 
   it('are removed when they are stopped and empty', () => {
     const image = orders(4)
-    expect(act(image, [4, NodeAction.REMOVE]).codes).toEqual(['INVALID_REQUEST'])
-    expect(act(fence(image, 1), [1, NodeAction.REMOVE]).codes).toEqual(['INVALID_REQUEST'])
+    expect(act(image, [4, NodeAction.REMOVE]).codes).toEqual(['NODE_IN_USE'])
+    expect(act(fence(image, 1), [1, NodeAction.REMOVE]).codes).toEqual(['NODE_IN_USE'])
     expect(act(fence(image, 4), [4, NodeAction.REMOVE]).image.nodes.has(4)).toBe(false)
     expect(act(image, [9, NodeAction.REMOVE], [1, NodeAction.UNSPECIFIED]).codes).toEqual(['UNKNOWN_NODE', 'INVALID_REQUEST'])
   })
