@@ -245,7 +245,7 @@ export class Delivery {
 
   /** Everything that was in flight has been answered: put the queue in order and go on after a pause. */
   #recover(queue: PartitionQueue): void {
-    queue.isRecovering = false
+    queue.recovered()
     for (const gap of queue.gaps.splice(0)) queue.closeGap(gap)
     if (queue.needsRenewal) {
       this.#givingUp.where(queue, (batch) => batch.mayBeWritten)

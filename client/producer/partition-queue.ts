@@ -95,6 +95,9 @@ export class OutBatch {
 const IN_FLIGHT_ALWAYS = 5
 const IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024
 
+/** By how much the window grows with each acknowledgement. Slowly: a refusal costs more than the room it looks for. */
+const WINDOW_GROWTH = 1 / 8
+
 export class PartitionQueue {
   readonly topic: string
   readonly partition: number
@@ -115,6 +118,8 @@ export class PartitionQueue {
   /** The partition must go on under another id: a batch was given up that may be written, as others may be, or the node has lost track. */
   needsRenewal = false
   readonly #inFlightMax: number
+  /** How many may be in flight now: half as many after each failure, one more after a few acknowledgements. A node at its limit is not sent what it refuses. */
+  #window: number
   readonly #buffers: BatchBuffers
   #nextOrder = 0
   #expectedBytes = 0
@@ -123,6 +128,7 @@ export class PartitionQueue {
     this.topic = topic
     this.partition = partition
     this.#inFlightMax = inFlightMax
+    this.#window = inFlightMax
     this.#buffers = buffers
   }
 
@@ -174,7 +180,11 @@ export class PartitionQueue {
     const batch = this.waiting.shift() as OutBatch
     const stamp = this.#stamp(batch)
     if (batch.bytes === undefined) batch.bytes = build(batch.builder, compression, stamp)
-    else if (batch.identity !== this.identity) patchProducer(batch.bytes, 0, stamp)
+    else if (batch.identity !== this.identity) {
+      // An earlier attempt may yet be on its way, with the bytes as they were.
+      batch.bytes = Buffer.from(batch.bytes)
+      patchProducer(batch.bytes, 0, stamp)
+    }
     batch.identity = this.identity
     batch.attemptCount++
     this.inFlight.push(batch)
@@ -184,7 +194,14 @@ export class PartitionQueue {
   /** Takes an acknowledged batch out. Of several attempts an earlier one may yet be on its way, with the batch in its hands. */
   acknowledged(batch: OutBatch): void {
     this.finish(batch)
+    this.#window = Math.min(this.#inFlightMax, this.#window + WINDOW_GROWTH)
     if (batch.attemptCount === 1) this.#buffers.giveBack(batch.builder.buffer)
+  }
+
+  /** Everything that was in flight has been answered, some of it with a failure. */
+  recovered(): void {
+    this.isRecovering = false
+    this.#window = Math.max(1, this.#window / 2)
   }
 
   /** Takes a settled batch out. */
@@ -221,7 +238,7 @@ export class PartitionQueue {
   get #hasRoom(): boolean {
     const { identity, inFlight } = this
     const isUnknown = identity !== undefined && identity.id >= 0 && !identity.isKnown
-    if (inFlight.length >= (isUnknown ? 1 : this.#inFlightMax)) return false
+    if (inFlight.length >= (isUnknown ? 1 : Math.floor(this.#window))) return false
     return inFlight.length < IN_FLIGHT_ALWAYS || inFlight.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0) < IN_FLIGHT_BYTES_MAX
   }
 

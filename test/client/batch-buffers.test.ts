@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { readProducerId } from '../../protocol/batch-header.ts'
 import { BatchBuffers } from '../../client/producer/batch-buffers.ts'
 import { type OutBatch, PartitionQueue } from '../../client/producer/partition-queue.ts'
 
@@ -42,6 +43,21 @@ describe('the buffer of a batch', () => {
     expect(queue.take('none')).toBe(a)
     queue.acknowledged(a)
     expect(next('b').builder.buffer).not.toBe(a.builder.buffer)
+  })
+})
+
+describe('a batch that is sent again under another producer id', () => {
+  it('leaves its former bytes alone: they may still be on their way', () => {
+    const { queue, next } = createQueue()
+    queue.identity = { id: 1, epoch: 0, nextSequence: 0, isKnown: true }
+    const batch = next('a')
+    const before = batch.bytes as Buffer
+    const content = Buffer.from(before)
+    queue.putBack(batch)
+    queue.identity = { id: 2, epoch: 0, nextSequence: 0, isKnown: true }
+    expect(queue.take('none')).toBe(batch)
+    expect(before).toEqual(content)
+    expect(readProducerId(batch.bytes as Buffer)).toBe(2)
   })
 })
 
