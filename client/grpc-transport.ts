@@ -13,6 +13,7 @@ import {
   type ProduceResponseMessage,
 } from '../protocol/log-codec.ts'
 import type { Clock } from '../runtime/runtime.ts'
+import { uncopiedWriter } from './uncopied-requests.ts'
 import { unreachableText } from './unreachable.ts'
 import type { CallOptions, Connection, MessageStream, StreamEvents, Transport, UnaryCalls } from './transport.ts'
 
@@ -123,7 +124,8 @@ class GrpcConnection implements Connection {
 
   openProduce(events: StreamEvents<ProduceResponseMessage>): MessageStream<ProduceRequestMessage> {
     const { path, requestSerialize, responseDeserialize } = logService.produceStream
-    return this.#open(this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize), events)
+    const call = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize)
+    return this.#open(call, events, uncopiedWriter(call, requestSerialize))
   }
 
   openFetch(events: StreamEvents<FetchResponseMessage>): MessageStream<FetchRequestMessage> {
@@ -137,7 +139,11 @@ class GrpcConnection implements Connection {
     this.#client.close()
   }
 
-  #open<Out, In>(call: grpc.ClientDuplexStream<Out, In>, events: StreamEvents<In>): MessageStream<Out> {
+  #open<Out, In>(
+    call: grpc.ClientDuplexStream<Out, In>,
+    events: StreamEvents<In>,
+    write: (message: Out) => void = (message) => call.write(message),
+  ): MessageStream<Out> {
     let isOver = false
     this.#streams.add(call)
     call.on('close', () => {
@@ -157,7 +163,7 @@ class GrpcConnection implements Connection {
     call.on('end', () => over(new TidemarkError('UNAVAILABLE', `${this.#address} ended the stream`)))
     return {
       send: (message) => {
-        if (!isOver) call.write(message)
+        if (!isOver) write(message)
       },
       close: () => {
         isOver = true

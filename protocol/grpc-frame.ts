@@ -1,4 +1,5 @@
 /** A message made of pieces in its gRPC frame, without copying what is large. */
+import type { Writable } from 'node:stream'
 import type { ScatterMessage } from './scatter-message.ts'
 
 /** A byte that says "not compressed" and the length of the message. */
@@ -24,4 +25,18 @@ export function frameOf(message: ScatterMessage): Buffer[] {
   }
   if (small.length > 0) frame.push(Buffer.concat(small))
   return frame
+}
+
+/** Writes it with one call of the system, as far as that goes. `written` is called with the last buffer. */
+export function writeFrame(
+  stream: Pick<Writable, 'cork' | 'uncork' | 'write'>,
+  frame: readonly Buffer[],
+  written: (error?: Error | null) => void,
+): boolean {
+  let isBelowMark = true
+  stream.cork()
+  for (const [index, buffer] of frame.entries())
+    isBelowMark = index < frame.length - 1 ? stream.write(buffer) : stream.write(buffer, written)
+  stream.uncork()
+  return isBelowMark
 }

@@ -4,11 +4,11 @@
  * grpc-js copies every message behind its frame header, into a buffer of its own: for a fetch that is as much memory and time as reading
  * the batches was. For messages made of pieces (`ScatterMessage`) this reaches into its call and hands the pieces to the HTTP/2
  * stream one after the other. On the wire it is the same. Should a new version hide what is used here, answers are copied
- * again; test/integration/uncopied-answers.test.ts says so.
+ * again; test/integration/uncopied.test.ts says so.
  */
 import type { Writable } from 'node:stream'
 import type * as grpc from '@grpc/grpc-js'
-import { frameOf } from '../../../protocol/grpc-frame.ts'
+import { frameOf, writeFrame } from '../../../protocol/grpc-frame.ts'
 import { logService } from '../../../protocol/log-codec.ts'
 import { ScatterMessage } from '../../../protocol/scatter-message.ts'
 
@@ -48,20 +48,7 @@ function reachInto(inside: CallInside): void {
     return serialized instanceof ScatterMessage ? (new Frame(serialized) as unknown as Buffer) : copied(message)
   }
   const write = stream.write.bind(stream) as (chunk: Buffer, written?: Written) => boolean
-  stream.write = ((chunk: Buffer | Frame, written?: Written) =>
-    chunk instanceof Frame ? writeAll(stream, write, chunk.pieces, written) : write(chunk, written)) as Writable['write']
-}
-
-/** With one call of the system, as far as it goes. `written` is called with the last piece, or the first failure. */
-function writeAll(
-  stream: Writable,
-  write: (chunk: Buffer, written?: Written) => boolean,
-  pieces: readonly Buffer[],
-  written: Written | undefined,
-): boolean {
-  stream.cork()
-  let isBelowMark = true
-  for (const [index, piece] of pieces.entries()) isBelowMark = write(piece, index === pieces.length - 1 ? written : undefined)
-  stream.uncork()
-  return isBelowMark
+  const plain = { cork: () => stream.cork(), uncork: () => stream.uncork(), write: write as Writable['write'] }
+  stream.write = ((chunk: Buffer | Frame, written: Written = () => {}) =>
+    chunk instanceof Frame ? writeFrame(plain, chunk.pieces, written) : write(chunk, written)) as Writable['write']
 }
