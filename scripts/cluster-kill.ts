@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { connect, type Tidemark } from '../client/index.ts'
 import { ClusterProcess } from './cluster-process.ts'
+import { chanceOf } from './random.ts'
 import type { NodeProcess } from './node-process.ts'
 
 const { values: flags } = parseArgs({
@@ -31,7 +32,7 @@ const KEYS = 60
 const WINDOW = 100
 const SESSION_MS = Number.parseFloat(flags.session) * 1000
 
-const random = generator(Number(flags.seed))
+const random = chanceOf(Number(flags.seed))
 const directory = mkdtempSync(join(tmpdir(), 'tidemark-cluster-kill-'))
 const cluster = await ClusterProcess.start(directory, 3, {
   TIDEMARK_SESSION_TIMEOUT: flags.session,
@@ -222,14 +223,6 @@ async function checkAll(tm: Tidemark, load: Load): Promise<string[]> {
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-function generator(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return state / 2 ** 32
-  }
 }
 
 try {

@@ -5,7 +5,7 @@ import type { Partition } from '../../broker/partition.ts'
 import { ScrubLoop, type ScrubSettings } from '../../broker/scrub-loop.ts'
 import type { ScrubPlace, ScrubStep } from '../../log/scrub.ts'
 import { silentLog } from '../../runtime/node.ts'
-import { chanceOf } from '../sim/random.ts'
+import { chanceOf } from '../../scripts/random.ts'
 import { VirtualTime } from '../sim/virtual-time.ts'
 
 const MIB = 1024 * 1024

@@ -10,7 +10,7 @@ import { SimNetwork } from './network.ts'
 import { addressOf, hostOf, SimNode } from './node.ts'
 import { Oracles } from './oracles.ts'
 import { SimProcess } from './process.ts'
-import { type Chance, chanceOf, streamOf } from './random.ts'
+import { type Chance, chanceOf, streamOf } from '../../scripts/random.ts'
 import { reasonOf, Trace } from './trace.ts'
 import { VirtualTime } from './virtual-time.ts'
 

@@ -10,7 +10,7 @@ import type { Snapshot } from '../../controller/raft/messages.ts'
 import type { RaftChange, RaftState, RaftStore } from '../../controller/raft-store.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
 import type { SimProcess } from './process.ts'
-import type { Chance } from './random.ts'
+import type { Chance } from '../../scripts/random.ts'
 
 /** What takes a disk time, at most so many milliseconds. Everything else is done at once. */
 const SLOW: ReadonlyMap<string, number> = new Map([

@@ -6,7 +6,7 @@ import type { SimClient, SimCluster } from './cluster.ts'
 import type { SimDisk } from './disk.ts'
 import type { SimNode } from './node.ts'
 import { reasonOf } from './trace.ts'
-import { between, type Chance, pick } from './random.ts'
+import { between, type Chance, pick } from '../../scripts/random.ts'
 
 interface Fault {
   readonly name: string

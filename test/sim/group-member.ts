@@ -6,7 +6,7 @@ import type { Heartbeat } from '../../broker/groups/membership.ts'
 import type { Commit, CommitResult } from '../../broker/groups/offsets.ts'
 import { type PartitionKey, partitionOf, topicIdOf } from '../../broker/groups/partition-keys.ts'
 import type { TidemarkError } from '../../protocol/errors.ts'
-import { between, type Chance } from './random.ts'
+import { between, type Chance } from '../../scripts/random.ts'
 import type { Timer } from '../../runtime/runtime.ts'
 import type { VirtualTime } from './virtual-time.ts'
 

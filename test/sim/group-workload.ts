@@ -17,7 +17,7 @@ import type { SimCluster } from './cluster.ts'
 import { GroupChecks } from './group-checks.ts'
 import { type MemberTarget, type MemberTimes, type MemberWorld, SimMember, type Told } from './group-member.ts'
 import { simDial } from './grpc-client.ts'
-import { between, type Chance, pick, streamOf } from './random.ts'
+import { between, type Chance, pick, streamOf } from '../../scripts/random.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 const GROUP = 'billing'

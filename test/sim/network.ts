@@ -7,7 +7,7 @@
  * does not know whether it arrived. A process that is killed resets its connections, as far as the links let that through. One that is paused accepts and
  * answers nothing. Any connection may be reset at any time.
  */
-import { between, type Chance } from './random.ts'
+import { between, type Chance } from '../../scripts/random.ts'
 import type { SimProcess } from './process.ts'
 import type { VirtualTime } from './virtual-time.ts'
 

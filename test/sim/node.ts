@@ -14,7 +14,7 @@ import { simDial } from './grpc-client.ts'
 import { SimGrpcServer } from './grpc-server.ts'
 import type { SimNetwork } from './network.ts'
 import { SimProcess } from './process.ts'
-import { type Chance, chanceOf } from './random.ts'
+import { type Chance, chanceOf } from '../../scripts/random.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 const PORT = 9092

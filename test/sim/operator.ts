@@ -1,7 +1,7 @@
 /** An operator who changes things while others go wrong: moves replicas, gives leadership back, changes settings, makes and deletes topics. */
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { SimClient, SimCluster } from './cluster.ts'
-import { between, type Chance, pick } from './random.ts'
+import { between, type Chance, pick } from '../../scripts/random.ts'
 
 const REPLICAS = 3
 

@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util'
 import { SimCluster } from './cluster.ts'
 import type { SimNode } from './node.ts'
-import { between, type Chance, pick, streamOf } from './random.ts'
+import { between, type Chance, pick, streamOf } from '../../scripts/random.ts'
 
 const { values } = parseArgs({
   options: {

@@ -3,7 +3,7 @@
  * can be paused, as by SIGSTOP, and killed, after which nothing reaches it any more.
  */
 import { type Log, type Random, type Timer, type Timers } from '../../runtime/runtime.ts'
-import type { Chance } from './random.ts'
+import type { Chance } from '../../scripts/random.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 export class SimProcess {

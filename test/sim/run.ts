@@ -6,7 +6,7 @@ import { History } from './history.ts'
 import { Operator } from './operator.ts'
 import { Broken } from './oracles.ts'
 import { checkPeace, HEAL_MS } from './peace.ts'
-import { between, streamOf } from './random.ts'
+import { between, streamOf } from '../../scripts/random.ts'
 import { SimProducer, SimReader, watchEnds } from './workload.ts'
 
 export interface RunOptions {

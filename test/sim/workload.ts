@@ -5,7 +5,7 @@ import type { ProducerOptions } from '../../client/types.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { SimClient, SimCluster } from './cluster.ts'
 import type { History, Sent } from './history.ts'
-import { between, type Chance, pick } from './random.ts'
+import { between, type Chance, pick } from '../../scripts/random.ts'
 
 const KEYS = ['a', 'b', 'c', 'd', 'e']
 

@@ -7,7 +7,7 @@
 import type { EncodedRecord } from '../../../broker/groups/group-records.ts'
 import type { GroupLog } from '../../../broker/groups/group-log.ts'
 import { TidemarkError } from '../../../protocol/errors.ts'
-import { between, type Chance } from '../../sim/random.ts'
+import { between, type Chance } from '../../../scripts/random.ts'
 import type { VirtualTime } from '../../sim/virtual-time.ts'
 
 interface Waiter {

@@ -19,7 +19,7 @@ import { type PartitionKey, partitionKey } from '../../../broker/groups/partitio
 import { TidemarkError } from '../../../protocol/errors.ts'
 import { GroupChecks } from '../../sim/group-checks.ts'
 import { type MemberTimes, type MemberWorld, SimMember } from '../../sim/group-member.ts'
-import { between, type Chance, pick, streamOf } from '../../sim/random.ts'
+import { between, type Chance, pick, streamOf } from '../../../scripts/random.ts'
 import { VirtualTime } from '../../sim/virtual-time.ts'
 import { keyOf, type Mistakes, SimCoordinator } from './sim-coordinator.ts'
 import { type LogSuccession, SimLog } from './sim-log.ts'

@@ -5,7 +5,7 @@ import type { ReplicaStreamEvents } from '../../../broker/replication/channel.ts
 import { LeaderFetcher } from '../../../broker/replication/leader-fetcher.ts'
 import type { ReplicaFetchRequest } from '../../../protocol/gen/tidemark/v1/replica.ts'
 import { silentLog } from '../../../runtime/node.ts'
-import { chanceOf } from '../../sim/random.ts'
+import { chanceOf } from '../../../scripts/random.ts'
 import { VirtualTime } from '../../sim/virtual-time.ts'
 
 function followed(partition: number): { readonly partition: Partition; readonly log: { writtenOffset: number; logEndOffset: number } } {

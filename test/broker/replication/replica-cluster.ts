@@ -27,7 +27,7 @@ import { MemoryFiles } from '../../../testing/memory-files.ts'
 import { createContext, idOf, requestOf } from '../../controller/fixtures.ts'
 import { batchOf } from '../../log/support.ts'
 import { MemoryNetwork } from './memory-network.ts'
-import { chanceOf } from '../../sim/random.ts'
+import { chanceOf } from '../../../scripts/random.ts'
 import { VirtualTime } from '../../sim/virtual-time.ts'
 
 export const TOPIC = 'orders'

@@ -1,7 +1,7 @@
 /** Random lives of the members of a group: whatever happens, no partition is in two hands, nothing is left out. On virtual time, from seeds. */
 import { expect, it } from 'vitest'
 import type { SimClient } from '../../sim/cluster.ts'
-import { between, type Chance, chanceOf, pick } from '../../sim/random.ts'
+import { between, type Chance, chanceOf, pick } from '../../../scripts/random.ts'
 import { committedOf, join, type Member, send, type World, world } from './sim-support.ts'
 
 const PARTITIONS = 4

@@ -9,7 +9,7 @@ import { History } from '../history.ts'
 import type { CallMessage, Hold } from '../network.ts'
 import type { SimNode } from '../node.ts'
 import { checkPeace } from '../peace.ts'
-import { streamOf } from '../random.ts'
+import { streamOf } from '../../../scripts/random.ts'
 import { SimProducer, SimReader } from '../workload.ts'
 
 export const TOPIC = 'orders'
