@@ -12,6 +12,18 @@ export class ClusterProcess {
 
   /** Starts `count` nodes below `directory` and waits until each is ready. `environment`: settings, by the names of their variables. */
   static async start(directory: string, count = 3, environment: Readonly<Record<string, string>> = {}): Promise<ClusterProcess> {
+    const cluster = await ClusterProcess.prepare(directory, count, environment)
+    try {
+      await Promise.all(cluster.nodes.map((node) => node.start()))
+      return cluster
+    } catch (error) {
+      await cluster.stop('SIGKILL')
+      throw error
+    }
+  }
+
+  /** The same, not started yet. */
+  static async prepare(directory: string, count: number, environment: Readonly<Record<string, string>>): Promise<ClusterProcess> {
     const ports = await Promise.all(Array.from({ length: count }, () => freePort()))
     const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
     const nodes = ports.map(
@@ -22,14 +34,7 @@ export class ClusterProcess {
           ...environment,
         }),
     )
-    const cluster = new ClusterProcess(nodes)
-    try {
-      await Promise.all(nodes.map((node) => node.start()))
-      return cluster
-    } catch (error) {
-      await cluster.stop('SIGKILL')
-      throw error
-    }
+    return new ClusterProcess(nodes)
   }
 
   get addresses(): string[] {

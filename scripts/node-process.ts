@@ -1,6 +1,7 @@
 /** A node as a process of its own, for scripts and tests that stop and kill it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
 import net from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,14 +14,17 @@ const READY_TIMEOUT_MS = 30_000
 export class NodeProcess {
   readonly port: number
   #arguments: readonly string[]
-  readonly #environment: Readonly<Record<string, string>>
+  /** Settings, by the names of their variables; changes count from the next start on. */
+  environment: Readonly<Record<string, string>>
+  /** Where it also writes what it says, one start after the other. */
+  logPath: string | undefined
   #child: ChildProcess | undefined
   #stderr = ''
 
   /** Not started yet. `environment`: settings, by the names of their variables. */
   constructor(port: number, dataDir: string, extra: readonly string[] = [], environment: Readonly<Record<string, string>> = {}) {
     this.port = port
-    this.#environment = environment
+    this.environment = environment
     this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
   }
 
@@ -51,21 +55,34 @@ export class NodeProcess {
     return this.#stderr
   }
 
-  /** Starts it again, on the same port. */
+  /** False when it was never started or has ended, by whatever. */
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** Starts it again, on the same port, and waits until it is ready. */
   async start(): Promise<void> {
+    this.launch()
+    await this.untilReady()
+  }
+
+  /** Starts it, and waits for nothing. */
+  launch(): void {
     this.#stderr = ''
     const child = spawn(process.execPath, this.#arguments, {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, ...this.#environment },
+      env: { ...process.env, ...this.environment },
     })
     this.#child = child
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderr += chunk.toString()
     })
-    await this.#untilReady(child)
+    if (this.logPath !== undefined) child.stderr?.pipe(createWriteStream(this.logPath, { flags: 'a' }))
   }
 
-  async #untilReady(child: ChildProcess): Promise<void> {
+  async untilReady(): Promise<void> {
+    const child = this.#child
+    if (child === undefined) throw new Error('the node was not started')
     const deadlineMs = performance.now() + READY_TIMEOUT_MS
     while (performance.now() < deadlineMs) {
       if (child.exitCode !== null || child.signalCode !== null)
@@ -88,7 +105,7 @@ export class NodeProcess {
   /** Sends a signal and waits for the end. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
+    if (child === undefined || !this.isRunning) return
     const ended = once(child, 'exit')
     child.kill(signal)
     await ended
