@@ -1,0 +1,50 @@
+/** From a history to what is wrong in it, and what was counted. Pure: the same history gives the same result. */
+import type { Anomaly } from './anomalies.ts'
+import { checkGroups } from './check-groups.ts'
+import { checkLooks } from './check-looks.ts'
+import { checkOrder } from './check-order.ts'
+import { checkProgress } from './check-progress.ts'
+import { checkRecords } from './check-records.ts'
+import type { Entry } from './history.ts'
+import { type Send, sendsOf } from './sends.ts'
+
+export interface Checked {
+  readonly anomalies: readonly Anomaly[]
+  readonly acknowledged: number
+  readonly failed: number
+  readonly indeterminate: number
+  /** Records that were read in the end and compared. */
+  readonly checked: number
+  /** Records given to readers and members while it went on. */
+  readonly delivered: number
+  readonly commits: number
+  readonly toleratedCopies: number
+  readonly entries: number
+}
+
+/** Three times the longest session of a run, or what a loaded machine needs. */
+export const STALL_MS = 30_000
+
+/** `history` in the order of time. */
+export function check(history: readonly Entry[], stallMs = STALL_MS): Checked {
+  const sends = sendsOf(history)
+  const records = checkRecords(history, sends)
+  const count = (outcome: Send['outcome']): number => sends.all.reduce((sum, send) => sum + (send.outcome === outcome ? 1 : 0), 0)
+  return {
+    anomalies: [
+      ...records.anomalies,
+      ...checkOrder(history, sends),
+      ...checkGroups(history),
+      ...checkLooks(history),
+      ...checkProgress(history, sends, stallMs),
+    ],
+    acknowledged: count('ok'),
+    failed: count('fail'),
+    indeterminate: count('info'),
+    checked: records.finalCount,
+    delivered: history.reduce((sum, entry) => sum + (entry.op === 'poll' ? entry.records.length : 0), 0),
+    commits: history.reduce((sum, entry) => sum + (entry.op === 'commit' && entry.type === 'ok' ? 1 : 0), 0),
+    toleratedCopies: records.toleratedCopies,
+    entries: history.length,
+  }
+}

@@ -1,0 +1,160 @@
+/**
+ * Chaos: three nodes as processes, clients as processes, faults from a seed; the history of it all is checked.
+ *
+ *   npm run chaos -- [--minutes 5] [--faults 0] [--seed 1] [--kinds kill,isolate] [--out directory]
+ *     [--producers 5] [--readers 3] [--members 3] [--rate 40]
+ *
+ * Ends when so many minutes and so many faults are over. Prints a table, writes `result.json` beside the histories, and ends with 1 if there is an anomaly.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { connect } from '../../client/index.ts'
+import { sleep } from './client-process.ts'
+import { clockFile, mountSmallDisk, movableClock, unmountSmallDisk } from './disk-faults.ts'
+import { FAULTS, heal } from './faults.ts'
+import { noteFigures } from '../figures.ts'
+import { HistoryFile, type Seen } from './history.ts'
+import { Nemesis } from './nemesis.ts'
+import { faultsOf, judge, print } from './report.ts'
+import { GROUPS, TOPIC, until, World } from './world.ts'
+
+const { values: flags } = parseArgs({
+  options: {
+    minutes: { type: 'string', default: '0' },
+    faults: { type: 'string', default: '0' },
+    seed: { type: 'string', default: '1' },
+    kinds: { type: 'string', default: FAULTS.map(({ kind }) => kind).join() },
+    out: { type: 'string' },
+    producers: { type: 'string', default: '5' },
+    readers: { type: 'string', default: '3' },
+    members: { type: 'string', default: '3' },
+    rate: { type: 'string', default: '40' },
+  },
+})
+
+/** How long everything may take to be whole again, or read to the end. Loaded machines need more than a cluster does. */
+const PATIENCE_MS = 60_000
+const FINAL_RETRY_MS = 10_000
+const FINAL_TRIES = 6
+
+const seed = Number(flags.seed)
+const minutes = Number(flags.minutes) || (Number(flags.faults) > 0 ? 0 : 5)
+const directory = resolve(flags.out ?? mkdtempSync(join(tmpdir(), `tidemark-chaos-${seed}-`)))
+const skipped = new Map<string, string>()
+let kinds = flags.kinds.split(',')
+for (const kind of kinds)
+  if (!FAULTS.some((fault) => fault.kind === kind))
+    throw new Error(`no fault ${kind}; there are ${FAULTS.map((fault) => fault.kind).join()}`)
+
+function skip(kind: string, why: string): void {
+  skipped.set(kind, why)
+  kinds = kinds.filter((one) => one !== kind)
+}
+
+async function run(): Promise<void> {
+  mkdirSync(directory, { recursive: true })
+  console.log(`seed ${seed}, histories in ${directory}`)
+  const startedMs = performance.now()
+  let isMounted = false
+  if (kinds.includes('disk-full')) {
+    const why = mountSmallDisk(directory)
+    isMounted = why === undefined
+    if (why !== undefined) skip('disk-full', why)
+  }
+  if (kinds.includes('clock') && movableClock(join(directory, 'clock')) === undefined) skip('clock', 'needs libfaketime')
+  const environment = (nodeId: number): Record<string, string> =>
+    kinds.includes('clock') ? (movableClock(clockFile(directory, nodeId)) ?? {}) : {}
+  const crowd = {
+    producers: Number(flags.producers),
+    readers: Number(flags.readers),
+    members: Number(flags.members),
+    recordsPerSecond: Number(flags.rate),
+  }
+  const world = await World.begin(directory, crowd, environment)
+  // Whatever ends us ends the nodes; clients notice by themselves.
+  process.on('exit', () => world.killNodes())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+  try {
+    const nemesis = new Nemesis(world, { seed, kinds, minutes, faults: Number(flags.faults), patienceMs: PATIENCE_MS })
+    const trouble = await nemesis.whole()
+    if (trouble !== undefined) throw new Error(`it does not even begin: ${trouble}`)
+    checkGates(world)
+    await nemesis.run((text) => console.log(`${Math.round((performance.now() - startedMs) / 1000)} s, ${text}`))
+    await finish(world)
+  } finally {
+    await world.end()
+    if (isMounted) unmountSmallDisk(directory)
+  }
+  const result = judge(directory, {
+    seed,
+    minutes: Math.round((performance.now() - startedMs) / 6000) / 10,
+    finishedAt: new Date().toISOString(),
+  })
+  print(result, skipped)
+  const { acknowledged, checked, anomalies } = result.checked
+  noteFigures('chaos', { faults: faultsOf(result.kinds), acknowledged, checked, anomalies: anomalies.length })
+  if (anomalies.length > 0) {
+    console.log(`to look again: npm run chaos:check ${directory}`)
+    process.exitCode = 1
+  } else if (!isMounted) rmSync(join(directory, 'nodes'), { recursive: true, force: true })
+}
+
+/** A run in which nothing went through the network would prove nothing. */
+function checkGates(world: World): void {
+  const dialled = new Set([...world.network.connections.keys()].map((way) => way.split(' > ')[0]))
+  const missing = ['node-1', 'node-2', 'node-3', ...world.clients.map(({ name }) => name)].filter((name) => !dialled.has(name))
+  if (missing.length > 0) throw new Error(`these do not go through their gates: ${missing.join()}`)
+}
+
+/** All is well; producers stop, groups and readers come to the end, and everything is read again. */
+async function finish(world: World): Promise<void> {
+  await heal(world)
+  await Promise.all(world.clientsOf('producer').map((client) => client.stop('SIGTERM')))
+  const ends = await untilKnown(() => world.highWatermarks())
+  await until(async () => {
+    const committed = await Promise.all(GROUPS.map((group) => world.admin.admin.groups.offsets(group)))
+    return committed.every((offsets) =>
+      [...ends].every(([partition, end]) => end === 0 || offsets.some((one) => one.partition === partition && Number(one.offset) >= end)),
+    )
+  }, PATIENCE_MS)
+  world.nemesis.write({ op: 'drained' })
+  await Promise.all(world.clients.map((client) => client.stop('SIGTERM')))
+  for (let attempt = 1; attempt <= FINAL_TRIES; attempt++) {
+    if (await readAll(world, attempt, ends).catch(() => false)) return
+    await sleep(FINAL_RETRY_MS)
+  }
+}
+
+async function untilKnown<T>(ask: () => Promise<T>): Promise<T> {
+  const giveUpAtMs = performance.now() + PATIENCE_MS
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (performance.now() > giveUpAtMs) throw error
+      await sleep(200)
+    }
+  }
+}
+
+/** By a client that knows nothing yet. True when it got as far as everybody knew. */
+async function readAll(world: World, attempt: number, ends: ReadonlyMap<number, number>): Promise<boolean> {
+  const history = new HistoryFile(world.histories, `final.${attempt}`)
+  const tm = await connect(world.cluster.addresses)
+  const reached = new Map<number, number>()
+  try {
+    for await (const { partition, messages } of tm.consumer(TOPIC, { start: 'earliest', end: 'now' }).batches()) {
+      const records = messages.map(({ offset, value }): Seen => [Number(offset), String(value)])
+      history.write({ op: 'final', partition, records })
+      reached.set(partition, (records.at(-1)?.[0] ?? -1) + 1)
+    }
+  } finally {
+    await tm.close()
+    history.close()
+  }
+  return [...ends].every(([partition, end]) => (reached.get(partition) ?? 0) >= end)
+}
+
+await run()

@@ -1,0 +1,228 @@
+/** Everything that takes part in a run: three nodes, the network between them and their clients, the clients, and whoever watches over it from outside. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { connect, type PartitionDescription, type Tidemark } from '../../client/index.ts'
+import { CONSUMER_OFFSETS_TOPIC } from '../../protocol/internal-topics.ts'
+import { ClusterProcess } from '../cluster-process.ts'
+import type { NodeProcess } from '../node-process.ts'
+import { type ClientSettings, sleep } from './client-process.ts'
+import { HistoryFile } from './history.ts'
+import { Network } from './network.ts'
+
+export const TOPIC = 'chaos'
+export const PARTITIONS = 6
+export const GROUPS = ['by-hand', 'auto'] as const
+export const SESSION_MS = 2000
+export const REPLICAS = 3
+const CLIENT = join(dirname(fileURLToPath(import.meta.url)), 'client.ts')
+
+const NODE_SETTINGS = {
+  TIDEMARK_SESSION_TIMEOUT: `${SESSION_MS}ms`,
+  TIDEMARK_HEARTBEAT_INTERVAL: '300ms',
+  TIDEMARK_REPLICA_LAG_MAX: '4s',
+  TIDEMARK_GROUPS_HEARTBEAT_INTERVAL: '500ms',
+  TIDEMARK_GROUPS_OFFSETS_PARTITIONS: '3',
+  TIDEMARK_LIMITS_DISK_MIN_FREE: '2MiB',
+  TIDEMARK_SHUTDOWN_TIMEOUT: '15s',
+  TIDEMARK_LOG_FORMAT: 'json',
+}
+
+/** How many of each; `members` of each group. */
+export interface Crowd {
+  readonly producers: number
+  readonly readers: number
+  readonly members: number
+  /** Of each producer. */
+  readonly recordsPerSecond: number
+}
+
+/** A client that is started again, in another life, whenever it ends. */
+export class ChaosClient {
+  readonly name: string
+  readonly #settings: Omit<ClientSettings, 'life'>
+  readonly #environment: Readonly<Record<string, string>>
+  #life = 0
+  #child: ChildProcess | undefined
+
+  constructor(settings: Omit<ClientSettings, 'life'>, environment: Readonly<Record<string, string>>) {
+    this.name = settings.name
+    this.#settings = settings
+    this.#environment = environment
+  }
+
+  start(): void {
+    this.#life++
+    const settings: ClientSettings = { ...this.#settings, life: this.#life }
+    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', CLIENT, JSON.stringify(settings)], {
+      // It lives no longer than we do: its standard input ends with us.
+      stdio: ['pipe', 'ignore', 'inherit'],
+      env: { ...process.env, ...this.#environment },
+    })
+    this.#child.stdin?.on('error', () => {})
+  }
+
+  get isRunning(): boolean {
+    return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.kill(signal)
+  }
+
+  async stop(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#child
+    if (child === undefined || !this.isRunning) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+}
+
+export class World {
+  readonly cluster: ClusterProcess
+  readonly network: Network
+  readonly clients: readonly ChaosClient[]
+  readonly nemesis: HistoryFile
+  readonly histories: string
+  readonly directory: string
+  readonly admin: Tidemark
+  /** A disk was damaged, and nobody has looked yet whether its node can live with that. */
+  isDamaged = false
+
+  private constructor(parts: Pick<World, 'cluster' | 'network' | 'clients' | 'nemesis' | 'histories' | 'directory' | 'admin'>) {
+    this.cluster = parts.cluster
+    this.network = parts.network
+    this.clients = parts.clients
+    this.nemesis = parts.nemesis
+    this.histories = parts.histories
+    this.directory = parts.directory
+    this.admin = parts.admin
+  }
+
+  /** Starts nodes and clients. `environment`: of the n-th node, beside the settings of all. */
+  static async begin(directory: string, crowd: Crowd, environment: (nodeId: number) => Readonly<Record<string, string>>): Promise<World> {
+    const histories = join(directory, 'history')
+    mkdirSync(join(directory, 'logs'), { recursive: true })
+    const cluster = await ClusterProcess.prepare(join(directory, 'nodes'), REPLICAS, NODE_SETTINGS)
+    const network = new Network(new Map(cluster.nodes.map(({ port }, at) => [nameOfNode(at + 1), port])))
+    for (const [at, node] of cluster.nodes.entries()) {
+      node.environment = { ...node.environment, ...environment(at + 1), ...(await network.gate(nameOfNode(at + 1))) }
+      node.logPath = join(directory, 'logs', `${nameOfNode(at + 1)}.log`)
+    }
+    await Promise.all(cluster.nodes.map((node) => node.start()))
+    const admin = await connect(cluster.addresses, { clientId: 'nemesis', requestTimeout: '5s' })
+    await admin.admin.createTopic(TOPIC, { partitions: PARTITIONS, replicas: REPLICAS, configs: { 'segment.bytes': '1MiB' } })
+    const clients = await Promise.all(
+      rolesOf(crowd).map(async (one) => {
+        const shared = {
+          addresses: cluster.addresses,
+          topic: TOPIC,
+          groups: GROUPS,
+          history: histories,
+          recordsPerSecond: crowd.recordsPerSecond,
+        }
+        return new ChaosClient({ ...one, ...shared }, await network.gate(one.name))
+      }),
+    )
+    for (const client of clients) client.start()
+    const nemesis = new HistoryFile(histories, 'nemesis.1')
+    nemesis.write({ op: 'start', role: 'nemesis' })
+    return new World({ cluster, network, clients, nemesis, histories, directory, admin })
+  }
+
+  node(nodeId: number): NodeProcess {
+    return this.cluster.nodes[nodeId - 1] as NodeProcess
+  }
+
+  get nodeIds(): readonly number[] {
+    return this.cluster.nodes.map((_, at) => at + 1)
+  }
+
+  dataDir(nodeId: number): string {
+    return join(this.directory, 'nodes', `node-${nodeId}`)
+  }
+
+  /** The active controller as far as anybody knows. */
+  async controller(): Promise<number | undefined> {
+    const { controllerId } = await this.admin.admin.describeCluster({ timeoutMs: 2000 })
+    return controllerId > 0 ? controllerId : undefined
+  }
+
+  /** All partitions, those of the groups' offsets too. */
+  async partitions(): Promise<(PartitionDescription & { readonly topic: string })[]> {
+    const topics = await this.admin.admin.listTopics()
+    return topics
+      .filter(({ name }) => name === TOPIC || name === CONSUMER_OFFSETS_TOPIC)
+      .flatMap(({ name, partitions }) => partitions.map((one) => ({ ...one, topic: name })))
+  }
+
+  /** What is not as it should be; undefined: nothing. */
+  async trouble(): Promise<string | undefined> {
+    const down = this.nodeIds.filter((nodeId) => !this.node(nodeId).isRunning)
+    if (down.length > 0) return `node ${down.join()} does not run: ${this.node(down[0] as number).stderr.slice(-400)}`
+    const { members } = await this.admin.admin.cluster.describeQuorum()
+    const voters = members.filter(({ voter }) => voter)
+    if (voters.length < REPLICAS) return `there are ${voters.length} controllers`
+    const partitions = await this.partitions()
+    const bad = partitions.find(({ leader, isr, replicas }) => leader < 0 || isr.length < REPLICAS || replicas.length < REPLICAS)
+    return bad === undefined
+      ? undefined
+      : `${bad.topic}-${bad.partition}: leader ${bad.leader}, in sync ${bad.isr.join()} of ${bad.replicas.join()}`
+  }
+
+  async highWatermarks(): Promise<Map<number, number>> {
+    const offsets = await this.admin.admin.offsets(TOPIC)
+    return new Map(offsets.map(({ partition, highWatermark }) => [partition, Number(highWatermark)]))
+  }
+
+  clientsOf(...kinds: readonly string[]): readonly ChaosClient[] {
+    return this.clients.filter(({ name }) => kinds.some((kind) => name.startsWith(kind)))
+  }
+
+  killNodes(): void {
+    for (const node of this.cluster.nodes) node.signal('SIGKILL')
+  }
+
+  async end(): Promise<void> {
+    this.network.heal()
+    for (const one of [...this.clients, ...this.cluster.nodes]) one.signal('SIGCONT')
+    await Promise.all(this.clients.map((client) => client.stop('SIGKILL')))
+    await this.admin.close()
+    await this.cluster.stop('SIGKILL')
+    await this.network.close()
+    this.nemesis.close()
+  }
+}
+
+export function nameOfNode(nodeId: number): string {
+  return `node-${nodeId}`
+}
+
+function rolesOf({ producers, readers, members }: Crowd): Pick<ClientSettings, 'role' | 'index' | 'name' | 'group'>[] {
+  const many = (
+    count: number,
+    role: ClientSettings['role'],
+    name: string,
+    group = '',
+  ): Pick<ClientSettings, 'role' | 'index' | 'name' | 'group'>[] =>
+    Array.from({ length: count }, (_, index) => ({ role, index, name: `${name}-${index + 1}`, group }))
+  return [
+    ...many(producers, 'producer', 'producer'),
+    ...many(readers, 'reader', 'reader'),
+    ...GROUPS.flatMap((group) => many(members, 'member', `member-${group}`, group)),
+    ...many(1, 'observer', 'observer'),
+  ]
+}
+
+/** Resolves with true once it is; false when it takes too long. What fails is asked again. */
+export async function until(isTrue: () => Promise<boolean>, patienceMs: number): Promise<boolean> {
+  const giveUpAtMs = performance.now() + patienceMs
+  while (performance.now() < giveUpAtMs) {
+    if (await isTrue().catch(() => false)) return true
+    await sleep(100)
+  }
+  return false
+}

@@ -1,0 +1,188 @@
+/** Histories with one mistake each, and one without. */
+import type { AnomalyKind } from '../../scripts/chaos/anomalies.ts'
+import type { At, Entry, Happened, Looked, Seen } from '../../scripts/chaos/history.ts'
+
+/** Writes a history, a millisecond an entry. */
+export class Writing {
+  readonly entries: Entry[] = []
+  #t = 0
+  #id = 0
+
+  say(process: string, happened: Happened): this {
+    this.entries.push({ process, t: ++this.#t, ...happened })
+    return this
+  }
+
+  wait(ms: number): this {
+    this.#t += ms
+    return this
+  }
+
+  begin(process: string, value: string): number {
+    this.say(process, { op: 'send', type: 'invoke', id: ++this.#id, value })
+    return this.#id
+  }
+
+  sent(process: string, value: string, at: At): this {
+    return this.say(process, { op: 'send', type: 'ok', id: this.begin(process, value), at })
+  }
+
+  notSent(process: string, value: string, type: 'fail' | 'info', error = 'DELIVERY_TIMED_OUT'): this {
+    return this.say(process, { op: 'send', type, id: this.begin(process, value), error })
+  }
+
+  polled(process: string, records: readonly Seen[], epoch?: number): this {
+    return this.say(process, { op: 'poll', partition: 0, records, ...(epoch === undefined ? {} : { epoch }) })
+  }
+
+  took(process: string, epoch: number, offset: number): this {
+    return this.say(process, { op: 'take', at: [0, offset], epoch })
+  }
+
+  committed(process: string, epoch: number, offset: number): this {
+    const id = ++this.#id
+    this.say(process, { op: 'commit', type: 'invoke', id, at: [0, offset], epoch })
+    return this.say(process, { op: 'commit', type: 'ok', id })
+  }
+
+  looked(what: Looked, offset: number): this {
+    const id = ++this.#id
+    this.say('observer.1', { op: 'look', type: 'invoke', id, what })
+    return this.say('observer.1', { op: 'look', type: 'ok', id, at: [[0, offset]] })
+  }
+
+  final(...records: readonly Seen[]): this {
+    return this.say('final.1', { op: 'final', partition: 0, records })
+  }
+}
+
+/** Two idempotent producers, one that is not, a reader, and two members of a group. */
+export function begun(): Writing {
+  const writing = new Writing()
+  for (const process of ['p.1', 'q.1']) writing.say(process, { op: 'start', role: 'producer', idempotent: true })
+  writing.say('n.1', { op: 'start', role: 'producer', idempotent: false })
+  writing.say('r.1', { op: 'start', role: 'reader' })
+  for (const process of ['m.1', 'o.1']) writing.say(process, { op: 'start', role: 'member', group: 'g' })
+  return writing
+}
+
+const A: Seen = [0, 'a']
+const B: Seen = [1, 'b']
+
+/** `a` and `b` are acknowledged at 0 and 1. */
+function twoSent(): Writing {
+  return begun().sent('p.1', 'a', [0, 0]).sent('p.1', 'b', [0, 1])
+}
+
+/** All that may happen to a cluster in trouble. */
+export function clean(): Writing {
+  const writing = twoSent()
+  // A send that was given up and written, one that was not written, one whose process was killed, a copy of one who may write copies.
+  writing.notSent('q.1', 'c', 'info').notSent('q.1', 'd', 'fail', 'BUFFER_FULL')
+  writing.begin('q.1', 'e')
+  writing.notSent('n.1', 'g', 'info', 'NOT_ENOUGH_REPLICAS_AFTER_APPEND')
+  writing.sent('n.1', 'f', [0, 4])
+  writing.polled('r.1', [A, B]).polled('r.1', [[2, 'c']])
+  // A member commits, and is killed having handled more; the next one repeats that.
+  writing.took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).polled('m.1', [B], 1)
+  writing.took('o.1', 2, 1)
+  // It was stopped in the middle of being given a record.
+  writing.polled('m.1', [[2, 'c']], 1)
+  writing.polled('o.1', [B, [2, 'c'], [3, 'f'], [4, 'f']], 2).committed('o.1', 2, 5)
+  writing.looked('end', 5).looked({ group: 'g' }, 5).looked('start', 0)
+  writing.say('nemesis.1', { op: 'period', kinds: ['kill'] }).wait(90_000)
+  writing.say('nemesis.1', { op: 'heal' }).wait(1000).sent('p.1', 'z', [0, 5])
+  writing.say('nemesis.1', { op: 'whole' }).wait(60_000)
+  writing.polled('o.1', [[5, 'z']], 2)
+  writing.say('nemesis.1', { op: 'drained' })
+  writing
+    .polled('r.1', [
+      [3, 'f'],
+      [4, 'f'],
+      [5, 'z'],
+    ])
+    .say('r.1', { op: 'stop' })
+  return writing.final(A, B, [2, 'c'], [3, 'f'], [4, 'f'], [5, 'z'])
+}
+
+export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> = {
+  'inconsistent-offsets': [
+    () =>
+      twoSent()
+        .sent('q.1', 'c', [0, 2])
+        .notSent('p.1', 'x', 'info')
+        .polled('r.1', [A, B, [2, 'x']])
+        .final(A, B, [2, 'c']),
+  ],
+  'lost-write': [
+    () => twoSent().final([1, 'b']),
+    // Nobody was told that it is there, but somebody has read it.
+    () =>
+      twoSent()
+        .notSent('p.1', 'c', 'info')
+        .sent('q.1', 'd', [0, 3])
+        .polled('r.1', [[2, 'c']])
+        .final(A, B, [3, 'd']),
+  ],
+  unseen: [() => twoSent().final(A), () => twoSent().final(A, B).sent('q.1', 'c', [1, 0])],
+  duplicate: [() => twoSent().final(A, B, [2, 'a'])],
+  'aborted-read': [() => twoSent().notSent('q.1', 'c', 'fail').final(A, B, [2, 'c'])],
+  phantom: [() => twoSent().final(A, B, [2, 'c'])],
+  'poll-skip': [
+    () =>
+      twoSent()
+        .sent('p.1', 'c', [0, 2])
+        .polled('r.1', [A])
+        .polled('r.1', [[2, 'c']])
+        .final(A, B, [2, 'c']),
+    // A group: what nobody was given, the next member goes on behind; or a member passes over what it was given.
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).took('o.1', 2, 2).final(A, B),
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [B], 1).final(A, B),
+  ],
+  'nonmonotonic-poll': [
+    () => twoSent().polled('r.1', [A, B]).polled('r.1', [A]).final(A, B),
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).polled('m.1', [A], 1).final(A, B),
+  ],
+  'int-poll-skip': [
+    () => twoSent().sent('p.1', 'd', [0, 3]).final(A, B, [3, 'd']),
+    () =>
+      twoSent()
+        .sent('p.1', 'c', [0, 2])
+        .polled('r.1', [A, [2, 'c']])
+        .final(A, B, [2, 'c']),
+  ],
+  'int-nonmonotonic-poll': [() => twoSent().polled('r.1', [A, B, A]).final(A, B)],
+  'nonmonotonic-send': [() => begun().sent('p.1', 'b', [0, 1]).sent('q.1', 'a', [0, 0]).final(A, B)],
+  'int-nonmonotonic-send': [
+    () => {
+      const writing = begun()
+      const [first, second] = [writing.begin('p.1', 'b'), writing.begin('p.1', 'a')]
+      writing.say('p.1', { op: 'send', type: 'ok', id: first, at: [0, 1] })
+      return writing.say('p.1', { op: 'send', type: 'ok', id: second, at: [0, 0] }).final(A, B)
+    },
+  ],
+  'offset-regress': [
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).took('o.1', 2, 0).final(A, B),
+    () => twoSent().looked({ group: 'g' }, 1).looked({ group: 'g' }, 0).final(A, B),
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).looked({ group: 'g' }, 0).final(A, B),
+    () => twoSent().looked('end', 1).final(A, B),
+    () => twoSent().looked('start', 1).looked('start', 0).final(A, B),
+  ],
+  'double-ownership': [
+    () => twoSent().took('m.1', 1, 0).took('o.1', 1, 0).final(A, B),
+    // A commit that is sent when somebody else has it is taken.
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).took('o.1', 2, 0).committed('m.1', 1, 1).final(A, B),
+    // Twice it is given something when somebody else has it.
+    () => twoSent().took('m.1', 1, 0).took('o.1', 2, 0).polled('m.1', [A], 1).polled('m.1', [B], 1).final(A, B),
+  ],
+  stall: [
+    () => twoSent().say('nemesis.1', { op: 'heal' }).wait(60_000).say('nemesis.1', { op: 'drained' }).final(A, B),
+    () => twoSent().say('nemesis.1', { op: 'not whole', what: 'node 1 is not in sync' }).final(A, B),
+    () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).say('nemesis.1', { op: 'drained' }).final(A, B),
+    () => twoSent().polled('r.1', [A]).say('nemesis.1', { op: 'drained' }).say('r.1', { op: 'stop' }).final(A, B),
+  ],
+  'wrong-error': [
+    () => twoSent().notSent('p.1', 'c', 'info', 'OUT_OF_ORDER_SEQUENCE').final(A, B),
+    () => twoSent().say('m.1', { op: 'die', error: 'INTERNAL' }).final(A, B),
+  ],
+}
