@@ -16,6 +16,7 @@ const ATTEMPT_TIMEOUT_MS = 5000
 /** The logs of a topic, each as its leader has it, by partition. */
 export async function describeLogs(client: ClusterClient, topic: string, { signal }: LeaderCall): Promise<PartitionLogDescription[]> {
   const found = new Map<number, PartitionLogDescription>()
+  const refused = new Map<number, PartitionLogDescription>()
   await retrying(client, topic, signal, async () => {
     const { partitions } = await client.refresh(topic)
     const addresses = [
@@ -23,10 +24,14 @@ export async function describeLogs(client: ClusterClient, topic: string, { signa
     ]
     for (const address of addresses) {
       const answer = await client.connection(address).call('describeLogs', { topics: [topic] }, { timeoutMs: ATTEMPT_TIMEOUT_MS, signal })
-      // A node describes every replica it has; the leader's is the one that counts.
-      for (const one of answer.partitions) if (partitions[one.partition]?.address === address) found.set(one.partition, one)
+      // A node describes every replica it has; the leader's is the one that counts, once it knows what is committed.
+      for (const one of answer.partitions)
+        if (partitions[one.partition]?.address === address) (one.error === undefined ? found : refused).set(one.partition, one)
     }
     const missing = partitions.findIndex((_, partition) => !found.has(partition))
+    const error = refused.get(missing)?.error
+    refused.clear()
+    if (error !== undefined) throw fromErrorDetail(error)
     if (missing >= 0) throw new TidemarkError('LEADER_NOT_AVAILABLE', `${topic}-${missing} has no leader at the moment`)
   })
   return [...found.values()].sort((a, b) => a.partition - b.partition)

@@ -126,13 +126,24 @@ export async function describeLogs(broker: Broker, request: DescribeLogsRequest)
   return { partitions: wanted.map(describePartition) }
 }
 
-function describePartition(partition: Partition): PartitionLogDescription {
+/** Of this node. Where it does not lead, or does not know how far earlier leaders committed, its high watermark is too low: the error says so. */
+export function describePartition(partition: Partition): PartitionLogDescription {
   return {
     topic: partition.topic,
     partition: partition.partition,
-    error: undefined,
+    error: objectionTo(partition),
     highWatermark: partition.highWatermark,
     ...partition.log.describe(),
+  }
+}
+
+function objectionTo(partition: Partition): PartitionLogDescription['error'] {
+  try {
+    partition.checkLeadership(undefined)
+    partition.checkWatermarkKnown()
+    return undefined
+  } catch (error) {
+    return toErrorDetail(TidemarkError.from(error))
   }
 }
 

@@ -1,5 +1,6 @@
 /** Replicas in one process: what is acknowledged survives crashes, cuts and changes of the leader, and all copies end up the same. */
 import { describe, expect, it } from 'vitest'
+import { describePartition } from '../../../broker/operations/logs.ts'
 import type { Partition } from '../../../broker/partition.ts'
 import { contentOf } from '../../log/support.ts'
 import { ReplicaCluster } from './replica-cluster.ts'
@@ -162,8 +163,12 @@ describe('three replicas', () => {
     expect(() => partitionOf(next).checkWatermarkKnown()).toThrow(
       expect.objectContaining({ code: 'OFFSET_NOT_AVAILABLE', retriable: true }),
     )
+    expect(describePartition(partitionOf(next)).error).toMatchObject({ code: 'OFFSET_NOT_AVAILABLE', retriable: true })
     await checkConverged(cluster)
     expect(() => partitionOf(leaderOf(cluster)).checkWatermarkKnown()).not.toThrow()
+    expect(describePartition(partitionOf(leaderOf(cluster))).error).toBeUndefined()
+    // Who follows has a high watermark too, and it may be an old one.
+    expect(describePartition(partitionOf(followersOf(cluster)[0] as Node)).error).toMatchObject({ code: 'NOT_LEADER', retriable: true })
   })
 
   it('K23 K30 one that needs what the leader has deleted begins anew where the leader begins', async () => {

@@ -251,7 +251,7 @@ export interface DescribeLogsResponse {
 export interface PartitionLogDescription {
   topic: string;
   partition: number;
-  /** Absent on success. */
+  /** Absent where this node leads and knows what is committed. Otherwise why it is not sure; the rest is what this node has. */
   error:
     | ErrorDetail
     | undefined;
