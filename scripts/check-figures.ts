@@ -14,6 +14,7 @@ interface Wanted {
 
 /** What `.ci/run` is to reach. */
 const WANTED: readonly Wanted[] = [
+  { suite: 'chaos', atLeast: { faults: 20 } },
   { suite: 'crash-images', atLeast: { images: 20_000 } },
   { suite: 'simulation', atLeast: { seeds: 300 } },
   { suite: 'states-of-raft', atLeast: { states: 1_000_000 } },

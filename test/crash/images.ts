@@ -6,7 +6,7 @@
  * decisions: all tapes are tried where there are few, else as many as wanted by chance, and always nothing and everything.
  */
 import type { MemoryFiles } from '../../testing/memory-files.ts'
-import type { Chance } from '../sim/random.ts'
+import type { Chance } from '../../scripts/random.ts'
 
 /** Names the image among those of its moment. */
 export type Tape = readonly number[]

@@ -1,7 +1,7 @@
 /** Lets one log work, and opens what crashes at every moment would leave of it. */
 import type { MemoryFiles } from '../../testing/memory-files.ts'
 import { createWorld, ManualTime, openDir, openOrders } from '../log/support.ts'
-import { streamOf } from '../sim/random.ts'
+import { streamOf } from '../../scripts/random.ts'
 import { checkImage } from './check.ts'
 import type { Expected } from './expected.ts'
 import { imagesOf } from './images.ts'
