@@ -38,13 +38,17 @@ export function jsonFile(fields: object): Buffer {
   return Buffer.from(`${JSON.stringify(fields)}\n`)
 }
 
-/** Throws `DATA_DIR_INVALID` when it is not JSON. */
+/** Throws `DATA_DIR_INVALID` when it is no object in JSON. */
 export function parseJsonFile(content: Buffer, path: string): Record<string, unknown> {
+  const damaged = (cause?: unknown): TidemarkError => new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`, { cause })
+  let value: unknown
   try {
-    return JSON.parse(content.toString('utf8')) as Record<string, unknown>
+    value = JSON.parse(content.toString('utf8'))
   } catch (error) {
-    throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`, { cause: error })
+    throw damaged(error)
   }
+  if (typeof value !== 'object' || value === null) throw damaged()
+  return value as Record<string, unknown>
 }
 
 /** System errors as ours, with the path and what they mean. A device that fails is out of service for all (`health`). */

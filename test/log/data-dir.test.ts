@@ -95,14 +95,17 @@ describe('a data directory', () => {
     expect([afterCrash.owner.wasCleanShutdown, afterCrash.owner.cleanShutdownEpoch]).toEqual([false, 0])
   })
 
-  it.each(['garbage', '{"version":2}', '{"version":1,"clusterId":"x"}', ''])('refuses a damaged identity: %j', async (content) => {
-    const world = createWorld()
-    await (await openDir(world)).close()
-    await overwrite(world.files, `${DATA}/meta.properties.json`, Buffer.from(content))
-    await expect(openDir(world)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
-    await world.files.remove(`${DATA}/meta.properties.json`)
-    await openDir(world)
-  })
+  it.each(['garbage', '{"version":2}', '{"version":1,"clusterId":"x"}', 'null', '7', ''])(
+    'refuses a damaged identity: %j',
+    async (content) => {
+      const world = createWorld()
+      await (await openDir(world)).close()
+      await overwrite(world.files, `${DATA}/meta.properties.json`, Buffer.from(content))
+      await expect(openDir(world)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+      await world.files.remove(`${DATA}/meta.properties.json`)
+      await openDir(world)
+    },
+  )
 
   it('K25 has one holder at a time', async () => {
     const world = createWorld()
