@@ -241,8 +241,12 @@ function inRange(
   return value
 }
 
+/** No name is longer, and whoever sends a longer one has not mistyped it: comparing takes time in proportion to its length. */
+const TYPED_LENGTH_MAX = 100
+
 /** The name a person probably meant: the nearest by edit distance, if it is near at all. */
 export function nearestName(wrong: string, names: readonly string[]): string | undefined {
+  if (wrong.length > TYPED_LENGTH_MAX) return undefined
   const ranked = names.map((name) => ({ name, distance: editDistance(wrong, name) })).sort((a, b) => a.distance - b.distance)
   const best = ranked[0]
   return best !== undefined && best.distance <= Math.max(2, Math.floor(wrong.length / 3)) ? best.name : undefined

@@ -83,6 +83,12 @@ describe('topic settings', () => {
     expect([isCompacted(config), isRetentionLimited(config), config.minCleanableDirtyRatio]).toEqual([compacted, limited, 0.25])
   })
 
+  it('of a name too long to be a slip of the hand are refused without a guess', () => {
+    const name = `retention.ms${'x'.repeat(1_000_000)}`
+    expect(() => parseTopicConfig({ [name]: '1' })).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }))
+    expect(() => parseTopicConfig({ [name]: '1' })).not.toThrow(/did you mean/)
+  })
+
   it('each fill a field of their own', () => {
     const fields = Object.values(TOPIC_SETTINGS).map(({ field }) => field)
     expect(new Set(fields).size).toBe(fields.length)
