@@ -268,9 +268,13 @@ function configOf(values: Record<string, unknown>): NodeConfig {
   })
 }
 
+/** Longer than the name of any setting: what nests so deep holds itself, as an alias of YAML can. */
+const PREFIX_LENGTH_MAX = 100
+
 /** `{ limits: { fetch_bytes: '1MiB' } }` → `{ 'limits.fetch_bytes': '1MiB' }`. */
 function flatten(file: unknown, where: string, prefix = ''): Record<string, string> {
   if (file === null || file === undefined) return {}
+  if (prefix.length > PREFIX_LENGTH_MAX) throw new TidemarkError('INVALID_CONFIG', `${where}: ${prefix.slice(0, 30)}… is no setting`)
   if (typeof file !== 'object' || Array.isArray(file))
     throw new TidemarkError('INVALID_CONFIG', `${where}: settings have names, such as \`listen: 127.0.0.1:9092\``)
   const flat: Record<string, string> = {}

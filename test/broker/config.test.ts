@@ -99,6 +99,12 @@ describe('keys', () => {
     expect(() => loadNodeConfig({ file, filePath: 'my.yaml' })).toThrow(invalid(/my\.yaml: settings have names/))
   })
 
+  it('that hold themselves, as an alias of YAML can, are no settings', () => {
+    const file: Record<string, unknown> = {}
+    file.limits = file
+    expect(() => loadNodeConfig({ file })).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }))
+  })
+
   it('an empty file is fine', () => {
     expect(loadNodeConfig({ file: null }).config).toEqual(loadNodeConfig({}).config)
   })
