@@ -9,7 +9,7 @@ import {
 } from '../../protocol/gen/tidemark/v1/group_records.ts'
 import { ASSIGNOR_NAMES } from './assignor.ts'
 import type { GroupRecord, Held, Member, StoredOffset } from './group-state.ts'
-import { type PartitionKey, partitionKey, partitionOf, topicIdOf } from './partition-keys.ts'
+import { type PartitionKey, partitionKey, partitionOf, TOPIC_ID_LENGTH, topicIdOf } from './partition-keys.ts'
 
 export interface EncodedRecord {
   readonly key: Buffer
@@ -68,6 +68,7 @@ function decode({ group, subject }: GroupRecordKey, value: Buffer | null): Group
     }
     case 'offset': {
       const { topicId, partition } = subject.value
+      checkTopicId(topicId)
       return { kind: 'offset', group, topicId, partition, value: value && offsetOf(OffsetRecordValue.decode(value)) }
     }
     default:
@@ -118,9 +119,17 @@ function bundle(held: Iterable<readonly [PartitionKey, Held]>): HeldPartitions[]
 
 function unbundle(bundles: readonly HeldPartitions[]): Map<PartitionKey, Held> {
   const held = new Map<PartitionKey, Held>()
-  for (const { topicId, assignedEpoch, revokedEpoch, partitions } of bundles)
+  for (const { topicId, assignedEpoch, revokedEpoch, partitions } of bundles) {
+    checkTopicId(topicId)
     for (const partition of partitions) held.set(partitionKey(topicId, partition), { assigned: assignedEpoch, revoked: revokedEpoch })
+  }
   return held
+}
+
+/** The key of a partition is taken apart by the length of its topic's id. */
+function checkTopicId(topicId: string): void {
+  if (topicId.length !== TOPIC_ID_LENGTH)
+    throw new TidemarkError('CORRUPT_LOG', `a record of a group names the topic id ${JSON.stringify(topicId.slice(0, 40))}`)
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

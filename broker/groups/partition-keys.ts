@@ -4,7 +4,7 @@
 export type PartitionKey = string
 
 /** Topic ids have 22 characters. */
-const TOPIC_ID_LENGTH = 22
+export const TOPIC_ID_LENGTH = 22
 
 export function partitionKey(topicId: string, partition: number): PartitionKey {
   return `${topicId}/${partition}`

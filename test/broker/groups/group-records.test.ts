@@ -47,7 +47,7 @@ const records: fc.Arbitrary<GroupRecord> = fc.oneof(
   fc
     .tuple(names, members, fc.boolean())
     .map(([group, member, isGone]) => ({ kind: 'member' as const, group, memberId: member.memberId, value: isGone ? null : member })),
-  fc.record({ kind: fc.constant('offset' as const), group: names, topicId: names, partition: int(10_000), value: fc.option(offsets) }),
+  fc.record({ kind: fc.constant('offset' as const), group: names, topicId: int(5).map(idOf), partition: int(10_000), value: fc.option(offsets) }),
 )
 
 describe('a record of a group', () => {
@@ -85,5 +85,10 @@ describe('a record of a group', () => {
       }),
       { numRuns: 5000 },
     )
+  })
+
+  it('that names a topic by something else than its id is damaged: its partitions could not be told apart', () => {
+    const record: GroupRecord = { kind: 'offset', group: 'g', topicId: 'orders', partition: 3, value: null }
+    expect(() => decodeRecord(encodeRecord(record).key, null)).toThrow(expect.objectContaining({ code: 'CORRUPT_LOG' }))
   })
 })
