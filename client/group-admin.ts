@@ -72,7 +72,9 @@ export class GroupAdmin {
   async describe(group: string, { signal }: GroupCall = {}): Promise<GroupDescription> {
     const request = { groups: [group], withoutLag: false }
     const { groups } = await this.#calls(group).call('describeGroups', request, { signal }, (answer) => throwIf(answer.groups[0]?.error))
-    return descriptionOf(groups[0] as WireDescription)
+    const [found] = groups
+    if (found === undefined) throw new TidemarkError('GROUP_ID_NOT_FOUND', `the node says nothing of group ${group}`)
+    return descriptionOf(found)
   }
 
   /** What a group has committed; a group that does not exist has nothing. */
