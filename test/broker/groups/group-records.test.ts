@@ -47,7 +47,13 @@ const records: fc.Arbitrary<GroupRecord> = fc.oneof(
   fc
     .tuple(names, members, fc.boolean())
     .map(([group, member, isGone]) => ({ kind: 'member' as const, group, memberId: member.memberId, value: isGone ? null : member })),
-  fc.record({ kind: fc.constant('offset' as const), group: names, topicId: int(5).map(idOf), partition: int(10_000), value: fc.option(offsets) }),
+  fc.record({
+    kind: fc.constant('offset' as const),
+    group: names,
+    topicId: int(5).map(idOf),
+    partition: int(10_000),
+    value: fc.option(offsets),
+  }),
 )
 
 describe('a record of a group', () => {
