@@ -111,6 +111,8 @@ async function produce(
 }
 
 if (import.meta.main) {
+  // A process that a signal ends does not say `exit`, and its server would stay.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   const [peerName, modeName] = process.argv.slice(2)
   const peer = PEERS.find(({ name }) => name === peerName)
   const mode = peer?.modes().find(({ name }) => name === modeName)
