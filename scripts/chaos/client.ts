@@ -84,7 +84,7 @@ async function read({ tm, history, stop }: Life): Promise<void> {
   }
 }
 
-/** A member that says itself when it is done, and waits for the answer before it goes on. */
+/** A member that says itself after each batch how far it is; it does not wait for the answer, which a busy cluster may take its time with. */
 async function joinByHand({ tm, history, stop, nextId }: Life): Promise<void> {
   const member = tm.consumer(settings.topic, { group: settings.group, start: 'earliest', sessionTimeout: '3s', signal: stop })
   member.on('assigned', ({ partitions }) => {
@@ -95,12 +95,10 @@ async function joinByHand({ tm, history, stop, nextId }: Life): Promise<void> {
     history.write({ op: 'poll', partition, epoch, records: messages.map(({ offset, value }) => [Number(offset), String(value)]) })
     const id = nextId()
     history.write({ op: 'commit', type: 'invoke', id, at: [partition, Number(messages.at(-1)?.offset ?? -1n) + 1], epoch })
-    try {
-      await batch.commit()
-      history.write({ op: 'commit', type: 'ok', id })
-    } catch (caught) {
-      history.write({ op: 'commit', type: 'info', id, error: TidemarkError.from(caught).code })
-    }
+    void batch.commit().then(
+      () => history.write({ op: 'commit', type: 'ok', id }),
+      (error: unknown) => history.write({ op: 'commit', type: 'info', id, error: TidemarkError.from(error).code }),
+    )
   }
 }
 
