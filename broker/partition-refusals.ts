@@ -57,6 +57,17 @@ export function watermarkUnknown(where: string, nodeId: number): TidemarkError {
   )
 }
 
+export function leadershipUnknown(where: string, nodeId: number): TidemarkError {
+  return new TidemarkError(
+    'OFFSET_NOT_AVAILABLE',
+    `node ${nodeId} cannot find out whether it still leads ${where}, whose end it would have to know`,
+    {
+      retryAfterMs: 100,
+      outcome: 'failed',
+    },
+  )
+}
+
 export function tooFew(where: string, inSync: number, minIsr: number): TidemarkError {
   return new TidemarkError('NOT_ENOUGH_REPLICAS', `${where} has ${inSync} replicas in sync, ${minIsr} are asked for`, { outcome: 'failed' })
 }

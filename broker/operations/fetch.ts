@@ -9,7 +9,7 @@
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { Broker } from '../broker.ts'
 import type { Partition } from '../partition.ts'
-import { givenUp } from '../partition-refusals.ts'
+import { givenUp, leadershipUnknown } from '../partition-refusals.ts'
 import type { ParkedFetch } from '../purgatory.ts'
 import type { ResponseMemory } from '../response-memory.ts'
 
@@ -127,7 +127,8 @@ class FetchOperation implements PendingFetch {
       const budgetBytes = Math.min(this.#maxBytes - bytes, entry.maxBytes || this.#maxBytes)
       const result = this.#readCached(entry, budgetBytes, bytes === 0)
       if (result === undefined) {
-        void this.#readFromDisk(entry, budgetBytes, bytes === 0).then((late) => this.#resume(index, late, results, bytes))
+        const read = this.#isBeyondEnd(entry) ? this.#makeSureOfEnd(entry) : this.#readFromDisk(entry, budgetBytes, bytes === 0)
+        void read.then((late) => this.#resume(index, late, results, bytes))
         return
       }
       results.push(result)
@@ -148,11 +149,31 @@ class FetchOperation implements PendingFetch {
       const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
       partition.checkLeadership(entry.leaderEpoch)
       partition.checkWatermarkKnown()
+      if (this.#isBeyondEnd(entry)) return undefined
       checkOffset(partition, entry.offset)
       checkContinues(partition, entry)
       if (entry.offset >= partition.highWatermark || (budgetBytes <= 0 && !isFirst)) return resultOf(partition, [])
       const batches = entry.isSuspect ? undefined : partition.log.readCached(entry.offset, budgetBytes, partition.highWatermark)
       return batches === undefined ? undefined : resultOf(partition, withinBudget(batches, budgetBytes, isFirst))
+    } catch (error) {
+      return failedResult(entry, TidemarkError.from(error))
+    }
+  }
+
+  #isBeyondEnd({ topic, partition, topicId, offset }: FetchPartition): boolean {
+    return offset > this.#broker.partitions.find(topic, partition, topicId).log.logEndOffset
+  }
+
+  /** A leader that is cut off has not what its successor has committed. So it looks whether it still leads before it says that nothing can be there. */
+  async #makeSureOfEnd(entry: FetchPartition): Promise<FetchResult> {
+    try {
+      const isPresent = await this.#broker.catchUp.present()
+      const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
+      partition.checkLeadership(entry.leaderEpoch)
+      partition.checkWatermarkKnown()
+      if (!isPresent) throw leadershipUnknown(partition.name, this.#broker.config.nodeId)
+      checkOffset(partition, entry.offset)
+      return resultOf(partition, [])
     } catch (error) {
       return failedResult(entry, TidemarkError.from(error))
     }

@@ -54,6 +54,8 @@ describe('a leader of an old epoch that nobody can tell', () => {
       const client = s.cluster.openClient()
       expect(await ask(s, client, a, old, 3)).toEqual({ produce: 'nothing', fetch: 'ok', fetchedBytes: 0 })
       expect(zombie.log.logEndOffset).toBe(logEndOffset + 1)
+      // What its successor has committed may lie beyond its end: it must not say that nothing can be there.
+      expect(await ask(s, client, a, old, logEndOffset + 9)).toEqual({ produce: 'nothing', fetch: 'OFFSET_NOT_AVAILABLE', fetchedBytes: 0 })
       expect(await ask(s, client, a, leaderEpoch, 3)).toEqual({
         produce: 'UNKNOWN_LEADER_EPOCH',
         fetch: 'UNKNOWN_LEADER_EPOCH',
