@@ -1,7 +1,9 @@
-/** What observers are told: whoever asks later is told no less than anybody knew when he asked. */
+/**
+ * What observers are told. What a group has committed: no less than anybody knew when he asked. Where a partition begins and ends: no less than the same one was
+ * told before; a leader that is cut off and leads no more may know less than others do, and commits nothing.
+ */
 import type { Anomaly } from './anomalies.ts'
 import type { At, Entry, Looked } from './history.ts'
-import { sendsOf } from './sends.ts'
 
 /** Somebody knew at a time that a mark had got so far. */
 interface Known {
@@ -40,9 +42,7 @@ export function checkLooks(history: readonly Entry[]): Anomaly[] {
 
 function gather(history: readonly Entry[]): { readonly told: Told[]; readonly known: Known[] } {
   const told: Told[] = []
-  const known: Known[] = sendsOf(history).all.flatMap(({ at, endedMs, process }) =>
-    at === undefined ? [] : [{ t: endedMs, mark: markOf('end', at[0]), offset: at[1] + 1, by: process }],
-  )
+  const known: Known[] = []
   const questions = new Map<string, { readonly t: number; readonly what: Looked }>()
   const groups = new Map<string, string>()
   const commits = new Map<string, At>()
@@ -52,13 +52,13 @@ function gather(history: readonly Entry[]): { readonly told: Told[]; readonly kn
     else if (entry.op === 'commit' && entry.type === 'invoke') commits.set(`${process} ${entry.id}`, entry.at)
     else if (entry.op === 'commit' && entry.type === 'ok') {
       const [partition, offset] = commits.get(`${process} ${entry.id}`) ?? [-1, -1]
-      known.push({ t, mark: markOf({ group: groups.get(process) ?? '' }, partition), offset, by: process })
+      known.push({ t, mark: markOf({ group: groups.get(process) ?? '' }, partition, process), offset, by: process })
     } else if (entry.op === 'look' && entry.type === 'invoke') questions.set(`${process} ${entry.id}`, { t, what: entry.what })
     else if (entry.op === 'look' && entry.type === 'ok') {
       const question = questions.get(`${process} ${entry.id}`)
       if (question === undefined) throw new Error(`${process} is told what it did not ask`)
       for (const [partition, offset] of entry.at) {
-        const mark = markOf(question.what, partition)
+        const mark = markOf(question.what, partition, process)
         told.push({ process, askedMs: question.t, mark, offset })
         known.push({ t, mark, offset, by: process })
       }
@@ -67,6 +67,6 @@ function gather(history: readonly Entry[]): { readonly told: Told[]; readonly kn
   return { told, known }
 }
 
-function markOf(what: Looked, partition: number): string {
-  return typeof what === 'string' ? `the ${what} of ${partition}` : `what ${what.group} has committed of ${partition}`
+function markOf(what: Looked, partition: number, process: string): string {
+  return typeof what === 'string' ? `the ${what} of ${partition} to ${process}` : `what ${what.group} has committed of ${partition}`
 }

@@ -22,8 +22,8 @@ export interface Checked {
   readonly entries: number
 }
 
-/** Three times the longest session of a run, or what a loaded machine needs. */
-export const STALL_MS = 30_000
+/** Longer than three sessions, and than it takes to notice a half-open connection: 30 s to the next ping, 10 s for its answer. */
+export const STALL_MS = 45_000
 
 /** `history` in the order of time. */
 export function check(history: readonly Entry[], stallMs = STALL_MS): Checked {

@@ -165,7 +165,7 @@ export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> 
     () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).took('o.1', 2, 0).final(A, B),
     () => twoSent().looked({ group: 'g' }, 1).looked({ group: 'g' }, 0).final(A, B),
     () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).looked({ group: 'g' }, 0).final(A, B),
-    () => twoSent().looked('end', 1).final(A, B),
+    () => twoSent().looked('end', 2).looked('end', 1).final(A, B),
     () => twoSent().looked('start', 1).looked('start', 0).final(A, B),
   ],
   'double-ownership': [
