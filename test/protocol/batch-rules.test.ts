@@ -158,6 +158,19 @@ describe('a produced batch is refused', () => {
     expect(codeOf(() => validateProducedBatch(spoil(batchOf(SOUND)), NO_LIMIT))).toBe(code)
   })
 
+  it.each([
+    ['transactional', 0x10],
+    ['a control batch', 0x20],
+    ['cleaned', 0x40],
+  ])('that claims to be %s: those are not accepted from producers (J02)', (_what, bit) => {
+    const batch = batchOf(SOUND)
+    batch.writeInt16BE(batch.readInt16BE(AT.attributes) | bit, AT.attributes)
+    renewChecksum(batch)
+    expect(() => validateProducedBatch(batch, { timestampMaxMs: Number.MAX_SAFE_INTEGER })).toThrow(
+      expect.objectContaining({ code: 'INVALID_RECORD' }),
+    )
+  })
+
   it('from too far in the future', () => {
     expect(codeOf(() => validateProducedBatch(batchOf(SOUND), { timestampMaxMs: 1000 }))).toBe('none')
     expect(codeOf(() => validateProducedBatch(batchOf(SOUND), { timestampMaxMs: 999 }))).toBe('INVALID_TIMESTAMP')
