@@ -18,6 +18,8 @@ const { createServer } = createRequire(import.meta.url)('node:http') as typeof h
 const HEADERS_MAX_BYTES = 16 * 1024
 const REQUEST_TIMEOUT_MS = 10_000
 const KEEP_ALIVE_MS = 5000
+/** How often connections are looked at for what is late. */
+const CHECK_EVERY_MS = 1000
 
 export interface HttpServer {
   inject(socket: net.Socket): void
@@ -32,6 +34,7 @@ export function createHttpServer(broker: () => Broker | undefined): HttpServer {
       requestTimeout: REQUEST_TIMEOUT_MS,
       headersTimeout: REQUEST_TIMEOUT_MS,
       keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: CHECK_EVERY_MS,
     },
     (request, response) => {
       answer(broker(), request, response).catch((error: unknown) => {
@@ -40,9 +43,14 @@ export function createHttpServer(broker: () => Broker | undefined): HttpServer {
       })
     },
   )
+  // It is handed its connections and never listens itself, and only a server that listens looks for requests that are late.
+  server.emit('listening')
   return {
     inject: (socket) => server.emit('connection', socket),
-    close: () => server.closeAllConnections(),
+    close: () => {
+      server.closeAllConnections()
+      server.close()
+    },
   }
 }
 
