@@ -126,7 +126,7 @@ async function produceRaw(batch: Buffer, topic = 't'): Promise<string> {
   return partitions[0]?.error?.code ?? 'none'
 }
 
-describe('bytes on the port that are no protocol', () => {
+describe('E07 E08 bytes on the port that are no protocol', () => {
   it.each([
     ['a line of text', Buffer.from('hello there\r\n')],
     ['a TLS greeting', Buffer.from('16030100c8010000c40303', 'hex')],
@@ -154,7 +154,7 @@ describe('bytes on the port that are no protocol', () => {
   })
 })
 
-describe('messages that claim more than they are', () => {
+describe('E07 messages that claim more than they are', () => {
   it('a gRPC message that claims 2 GiB is refused before it is buffered', async () => {
     const stream = openCall('Log/Produce')
     const rssBefore = process.memoryUsage().rss
@@ -236,7 +236,7 @@ describe('batches that are not what they should be', () => {
   })
 })
 
-describe('clients that vanish', () => {
+describe('E08 clients that vanish', () => {
   it('in the middle of a message: nothing of it is written', async () => {
     const socket = await rawConnection()
     const session = http2.connect(`http://${node.address}`, { createConnection: () => socket })
@@ -290,7 +290,7 @@ describe('clients that vanish', () => {
   })
 })
 
-describe('a full disk', () => {
+describe('E01 a full disk', () => {
   it('refuses writes with DISK_FULL, goes on reading, and recovers by itself', async () => {
     const files = new MemoryFiles()
     const config = defaultNodeConfig({ dataDir: '/data', listen: { host: '127.0.0.1', port: 0 }, limits: { diskMinFreeBytes: 0 } })
@@ -357,7 +357,7 @@ describe('what there is not', () => {
     await expectNodeWorks()
   })
 
-  it('a record larger than its topic takes: RECORD_TOO_LARGE, from the client and from the node', async () => {
+  it('E07 a record larger than its topic takes: RECORD_TOO_LARGE, from the client and from the node', async () => {
     const large = Buffer.alloc(2 * 1024 * 1024)
     expect(await codeOf(() => tm.producer().send('t', { value: large }))).toBe('RECORD_TOO_LARGE')
     await tm.admin.createTopic('small', { configs: { 'max.message.bytes': '1KiB' } })
@@ -368,7 +368,7 @@ describe('what there is not', () => {
   })
 })
 
-describe('starting where one cannot start', () => {
+describe('E14 starting where one cannot start', () => {
   it('a port that is taken: ADDRESS_IN_USE, and the data directory is free again', async () => {
     const dataDir = await mkdtemp(join(tmpdir(), 'tidemark-'))
     try {

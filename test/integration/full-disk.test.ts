@@ -49,7 +49,7 @@ async function fill(tm: Tidemark): Promise<bigint[]> {
   }
 }
 
-it('refuses writes, says why, reads and deletes, goes on when there is room, and has lost nothing after a restart', async (context) => {
+it('E01 refuses writes, says why, reads and deletes, goes on when there is room, and has lost nothing after a restart', async (context) => {
   const path = mountSmallDisk()
   if (path === undefined) return context.skip('needs the right to mount a file system')
   node = await startTidemark({ storage: { path: join(path, 'data') }, config: { limits: { diskMinFreeBytes: 1024 * 1024 } } })

@@ -123,7 +123,7 @@ describe('a producer whose connection is cut', () => {
   })
 })
 
-describe('a producer that is faster than the node allows', () => {
+describe('E06 a producer that is faster than the node allows', () => {
   it('is told to wait, and loses and doubles nothing', async () => {
     await begin({ produceInflightBytesMax: 16 * 1024, produceInflightBytesPerPartitionMax: 8 * 1024 })
     const sent = records(4000)

@@ -225,7 +225,7 @@ describe('the replicas in sync', () => {
     expect(rig.wantedIsr()).toEqual([1])
   })
 
-  it('lose one whose disk hangs though it fetches', () => {
+  it('E04 lose one whose disk hangs though it fetches', () => {
     const rig = new Rig(metadataOf({ replicas: [1, 2], isr: [1, 2] }))
     for (let ms = 0; ms <= LAG_MAX_MS + 100; ms += 50) {
       rig.nowMs = ms
