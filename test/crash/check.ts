@@ -22,6 +22,7 @@ export interface Recovered {
 export async function checkImage(files: MemoryFiles, expected: Expected): Promise<Recovered> {
   const world = createWorld(files, new ManualTime(expected.nowMs))
   const dir = await openDir(world, { openFilesMax: 4 })
+  must(expected.mayBeClean || !dir.owner.wasCleanShutdown, 'a crash passes for a clean stop')
   const log = await openOrders(dir, expected.config)
   const recovered = { startOffset: log.logStartOffset, endOffset: log.logEndOffset }
   checkEnds(recovered, expected)

@@ -29,4 +29,6 @@ export interface Expected {
   /** The log starts no earlier, and no later. */
   readonly startMin: number
   readonly startMax: number
+  /** It was stopped, or is just being stopped or started: whoever opens it may be told that it was left in order. */
+  readonly mayBeClean: boolean
 }

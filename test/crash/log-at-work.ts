@@ -57,6 +57,8 @@ export class LogAtWork {
   #cutAt = Number.POSITIVE_INFINITY
   #startMin = 0
   #startMax = 0
+  /** A data directory is open, and not being closed. */
+  #isInUse = false
   /** Below, records may have been compacted away: nothing is cut there any more. */
   #compactedBelow = 0
   #epoch = 1
@@ -89,7 +91,7 @@ export class LogAtWork {
       const [, step] = kinds.find(([weight]) => (at -= weight) < 0) ?? kinds[0] ?? []
       await step?.(this)
     }
-    await this.#dir.close()
+    await this.#close()
   }
 
   append(): void {
@@ -163,7 +165,7 @@ export class LogAtWork {
   }
 
   async restart(): Promise<void> {
-    await this.#dir.close()
+    await this.#close()
     this.#world = createWorld(this.#world.files.kill(), this.#world.time)
     await this.#open()
   }
@@ -171,6 +173,7 @@ export class LogAtWork {
   /** The power goes, and what is found is gone on with. */
   async crash(): Promise<void> {
     const { files, time } = this.#world
+    this.#isInUse = false
     const image = chooseImage(files, this.#chance, this.#called)
     files.kill()
     this.#world = createWorld(image, time)
@@ -186,13 +189,20 @@ export class LogAtWork {
       durable: this.#durable,
       startMin: this.#startMin,
       startMax: this.#startMax,
+      mayBeClean: !this.#isInUse,
     })
     return Promise.resolve()
   }
 
   async #open(): Promise<void> {
     this.#dir = await openDir(this.#world, { openFilesMax: 4 })
+    this.#isInUse = true
     this.#take(await openOrders(this.#dir, this.#config))
+  }
+
+  async #close(): Promise<void> {
+    this.#isInUse = false
+    await this.#dir.close()
   }
 
   /** From here on what it has counts, no more and no less. */

@@ -89,8 +89,8 @@ class Album {
   readonly #known = new Set<string>()
 
   add(files: MemoryFiles, expected: Expected, place: string): void {
-    const { durable, startMin, startMax, records } = expected
-    const key = `${files.digest()} ${durable} ${startMin} ${startMax} ${records.length} ${records.at(-1)?.epoch}`
+    const { durable, startMin, startMax, records, mayBeClean } = expected
+    const key = `${files.digest()} ${durable} ${startMin} ${startMax} ${records.length} ${records.at(-1)?.epoch} ${mayBeClean}`
     if (this.#known.has(key)) return
     this.#known.add(key)
     this.taken.push({ files, expected, place })

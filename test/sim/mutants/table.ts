@@ -237,7 +237,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/data-dir-identity.ts',
     find: '  await files.remove(path)\n',
     replace: '',
-    tests: ['test/log'],
+    tests: ['test/log', 'test/crash/crash.test.ts'],
   },
   {
     id: 'M32',
@@ -252,7 +252,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/recovery.ts',
     find: '  epochs?.truncateFromEnd(recoveryOffset)\n',
     replace: '',
-    tests: ['test/log'],
+    tests: ['test/crash/crash.test.ts'],
   },
   {
     id: 'M34',
