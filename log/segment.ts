@@ -8,7 +8,7 @@
 import { BATCH_HEADER_BYTES, readLastOffset, readMaxTimestamp } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
-import { readSmallFile } from '../runtime/atomic-file.ts'
+import { readSmallFile, replaceFile } from '../runtime/atomic-file.ts'
 import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
 import { cutBatches, type Damage, type Found, type Wanted } from './batch-walk.ts'
 import { allOf } from './data-dir-files.ts'
@@ -243,7 +243,12 @@ export class Segment {
   }
 
   async #writeIndex(suffix: string, bytes: Buffer): Promise<void> {
-    const handle = await this.#parts.files.open(this.pathOf(suffix), 'create')
+    const { files } = this.#parts
+    const path = this.pathOf(suffix)
+    // Of a file that is begun a crash may leave a part, which may look like an index. One that is there already only grows.
+    if (bytes.length > 0 && (await files.stat(path)) === undefined)
+      return replaceFile(files, this.directory, path.slice(this.directory.length + 1), bytes)
+    const handle = await files.open(path, 'create')
     try {
       const { sizeBytes } = await handle.stat()
       // Nothing is what a new file has, too: there is nothing to make durable.
