@@ -69,8 +69,11 @@ export async function openLevelRaftStore(path: string, files: Files): Promise<Ra
   // Opening takes several syncs each: at the same time. What the other opened is closed again when one fails.
   const opened = await Promise.allSettled([openDatabase(`${path}/log`), openDatabase(`${path}/log.end`)])
   const [log, end] = opened
-  if (log.status === 'fulfilled' && end.status === 'fulfilled')
+  if (log.status === 'fulfilled' && end.status === 'fulfilled') {
+    // LevelDB syncs what is in its directory, not that the directory is there: without it the store would look like a new one.
+    for (const directory of [path, path.slice(0, path.lastIndexOf('/'))]) await files.syncDirectory(directory || '/')
     return new LevelRaftStore(path, log.value, end.value, new SnapshotFiles(path, files))
+  }
   for (const result of opened) if (result.status === 'fulfilled') await result.value.close()
   throw log.status === 'rejected' ? log.reason : (end as PromiseRejectedResult).reason
 }
