@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { MemoryFiles } from '../../testing/memory-files.ts'
 import { imagesOf } from './images.ts'
+import { runCrashes } from './run.ts'
 
 /** No test depends on speed: this is for a machine that does much else. */
 const PATIENCE_MS = 3_600_000
@@ -14,7 +15,7 @@ describe('a log at work', () => {
     () => {
       // A planted mistake is planted in that process, too.
       const plant = join(import.meta.dirname, '../sim/mutants/plant.ts')
-      const args = ['--import', plant, join(import.meta.dirname, 'main.ts'), '--images', '20000']
+      const args = ['--import', plant, join(import.meta.dirname, 'main.ts'), '--images', '20000', '--first-failure']
       const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' })
       console.log(stdout.trim())
       expect(stderr).not.toMatch(/^seed/m)
@@ -22,6 +23,12 @@ describe('a log at work', () => {
     },
     PATIENCE_MS,
   )
+})
+
+describe('what crashes have found before', () => {
+  it('seed 1008: an index that is begun after the log was cut is there as a whole or not at all', async () => {
+    expect((await runCrashes({ seed: 1008 })).failure).toBeUndefined()
+  })
 })
 
 describe('the images of a moment', () => {

@@ -14,6 +14,7 @@ const { values } = parseArgs({
     images: { type: 'string', default: '20000' },
     steps: { type: 'string', default: '40' },
     'per-moment': { type: 'string', default: '8' },
+    'first-failure': { type: 'boolean', default: false },
   },
 })
 
@@ -34,6 +35,7 @@ for (let seed = first; values.seed === undefined ? totals.images < Number(values
   totals.failed++
   console.error(`seed ${seed}: ${failure.stack}`)
   console.error(`again: npm run crash -- --seed ${seed} --steps ${values.steps} --per-moment ${values['per-moment']}`)
+  if (values['first-failure']) break
 }
 const seconds = Math.round((performance.now() - startedMs) / 1000)
 console.log(

@@ -186,6 +186,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'log/upkeep.ts',
     find: '      await this.#parts.files.syncDirectory(this.#directory)\n    } catch (error) {\n      segment.forgetFiles()\n',
     replace: '    } catch (error) {\n      segment.forgetFiles()\n',
+    tests: ['test/crash/crash.test.ts'],
   },
   {
     id: 'M24',
@@ -245,6 +246,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'runtime/atomic-file.ts',
     find: '    await handle.datasync()\n',
     replace: '',
+    tests: ['test/crash/crash.test.ts'],
   },
   {
     id: 'M33',
