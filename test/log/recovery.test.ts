@@ -271,6 +271,41 @@ describe('leftovers', () => {
   })
 })
 
+describe('after a crash', () => {
+  /** Bytes of the log that the start after a crash reads: `count` records that a checkpoint covers, then three. */
+  async function readAtStart(count: number): Promise<number> {
+    const world = createWorld()
+    const log = await openOrders(await openDir(world))
+    for (let i = 0; i < count; i++) await put(log, BIG)
+    await log.checkpoint()
+    for (let i = 0; i < 3; i++) await put(log, BIG)
+    const next = crashed(world)
+    let bytes = 0
+    const { files } = next
+    const open = files.open.bind(files)
+    files.open = async (path, mode) => {
+      const handle = await open(path, mode)
+      const read = handle.read.bind(handle)
+      handle.read = async (...parameters) => {
+        const done = await read(...parameters)
+        if (path.endsWith('.log')) bytes += done
+        return done
+      }
+      return handle
+    }
+    const again = await openOrders(await openDir(next))
+    expect(again.logEndOffset).toBe(count + 3)
+    return bytes
+  }
+
+  it('reads what lies beyond the checkpoint, however much lies before it', async () => {
+    const few = await readAtStart(5)
+    expect(few).toBeGreaterThan(3 * BIG.length)
+    // Five to a segment: both have the same tail.
+    expect(await readAtStart(200)).toBe(few)
+  })
+})
+
 describe('a clean start', () => {
   it('reads no segment and opens no file until someone asks', async () => {
     const world = await filled(12, true)
