@@ -56,22 +56,26 @@ export interface RunOptions {
   readonly at?: number | undefined
   /** Of the corpus. */
   readonly corpus: readonly Buffer[]
+  /** Hears of every execution before it begins. */
+  readonly begins?: (at: number) => void
 }
 
 /** A run ends early after so many different failures. */
 const FAILURES_MAX = 10
 
-export async function fuzz(target: Target, { executions, seed, at, corpus }: RunOptions): Promise<TargetResult> {
+export async function fuzz(target: Target, { executions, seed, at, corpus, begins = () => {} }: RunOptions): Promise<TargetResult> {
   const result = emptyResult(target.name, at === undefined ? executions : 1)
   await target.open?.()
   try {
     const seeds = [...(await target.seeds(seed)), ...corpus]
     const startMs = performance.now()
     if (at !== undefined) await execute(target, inputAt(target, seeds, seed, at), at, result)
-    else if ((target.concurrency ?? 1) > 1) await runSideBySide(target, seeds, seed, result)
+    else if ((target.concurrency ?? 1) > 1) await runSideBySide(target, seeds, { seed, begins }, result)
     else
-      for (let i = 0; i < executions && result.failures.length < FAILURES_MAX; i++)
+      for (let i = 0; i < executions && result.failures.length < FAILURES_MAX; i++) {
+        begins(i)
         await execute(target, inputAt(target, seeds, seed, i), i, result)
+      }
     result.elapsedMs = performance.now() - startMs
     result.figures = target.figures?.() ?? {}
   } finally {
@@ -88,11 +92,17 @@ export function inputAt(target: Target, seeds: readonly Buffer[], seed: number, 
   return target.mend === undefined || at % 2 === 0 ? input : target.mend(input)
 }
 
-async function runSideBySide(target: Target, seeds: readonly Buffer[], seed: number, result: TargetResult): Promise<void> {
+async function runSideBySide(
+  target: Target,
+  seeds: readonly Buffer[],
+  { seed, begins }: { readonly seed: number; readonly begins: (at: number) => void },
+  result: TargetResult,
+): Promise<void> {
   let next = 0
   const worker = async (): Promise<void> => {
     while (next < result.executions && result.failures.length < FAILURES_MAX) {
       const at = next++
+      begins(at)
       const input = inputAt(target, seeds, seed, at)
       if (!(await endsInTime(Promise.resolve(judge(target, input, at, result)))))
         fail(target, input, at, `has no end after ${END_MS} ms`, result)

@@ -19,6 +19,10 @@ import { noteFigures } from '../../scripts/figures.ts'
 import { fuzz, type Failure, replay, type TargetResult } from './engine.ts'
 import type { Target } from './target.ts'
 import { targets } from './targets.ts'
+import { Watchdog } from './watchdog.ts'
+
+/** No execution takes so long, not even of a call that waits. */
+const PATIENCE_MS = 60_000
 
 // A young generation that is seldom collected: a collection in the middle of an execution hides what it allocated.
 v8.setFlagsFromString('--min-semi-space-size=64')
@@ -124,10 +128,12 @@ async function run(): Promise<TargetResult[]> {
       seed: Number(flags.seed),
       at: flags.at === undefined ? undefined : Number(flags.at),
     }
+    const watchdog = new Watchdog(`npm run fuzz -- --target ${target.name} --seed ${flags.seed} --at {at}`, PATIENCE_MS)
     const result =
       flags.input === undefined
-        ? await fuzz(target, { ...options, corpus: corpusOf(target.name) })
+        ? await fuzz(target, { ...options, corpus: corpusOf(target.name), begins: (at) => watchdog.begins(at) })
         : await replay(target, [readFileSync(flags.input)])
+    await watchdog.close()
     for (const failure of result.failures) tell(failure)
     results.push(result)
   }

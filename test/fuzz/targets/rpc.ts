@@ -76,8 +76,11 @@ class FieldCount {
   }
 }
 
-/** How long a call may stay without an answer: fetches and heartbeats park for as long as they ask for. */
-const CALL_TIMEOUT_MS = 5000
+/** When a node is to end a call, whatever it waits for: fetches and heartbeats park for as long as they ask for. */
+const DEADLINE_S = 5
+/** What is not ended by then is a call that was forgotten. */
+const CALL_TIMEOUT_MS = 20_000
+const DEADLINE_EXCEEDED = '4'
 
 class NodeUnderFire {
   readonly #fields = new FieldCount(ALL_CALLS, 'input')
@@ -132,7 +135,7 @@ class NodeUnderFire {
     const codes = [...this.#codes].sort(([, a], [, b]) => b - a)
     return {
       ...this.#fields.figures(),
-      'without an answer in time': this.#timedOut,
+      'ended by their deadline': this.#timedOut,
       answers: codes.map(([code, count]) => `${code} ${count}`).join(' '),
     }
   }
@@ -150,7 +153,13 @@ class NodeUnderFire {
   #ask(path: string, message: Buffer): Promise<TidemarkError | undefined> {
     const session = this.#session
     must(session !== undefined && !session.destroyed, 'the node keeps its connection')
-    const stream = session.request({ ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' })
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      'grpc-timeout': `${DEADLINE_S}S`,
+    })
     const head = Buffer.alloc(5)
     head.writeUInt32BE(message.length, 1)
     stream.end(Buffer.concat([head, message]))
@@ -160,14 +169,17 @@ class NodeUnderFire {
         if (headers['grpc-status'] === undefined) return
         const detail = headers[ERROR_TRAILER]
         if (headers['grpc-status'] === '0') resolve(undefined)
-        else if (typeof detail === 'string') resolve(decodeErrorDetail(Buffer.from(detail, 'base64')))
+        else if (headers['grpc-status'] === DEADLINE_EXCEEDED) {
+          this.#timedOut++
+          resolve(undefined)
+        } else if (typeof detail === 'string') resolve(decodeErrorDetail(Buffer.from(detail, 'base64')))
         else reject(new Error(`${path} ends with the bare status ${JSON.stringify([headers['grpc-status'], headers['grpc-message']])}`))
       }
       stream.on('headers', look).on('response', look).on('trailers', look)
       stream.on('error', (error) => reject(new Error(`${path}: the stream failed: ${error.message}`)))
-      stream.on('close', () => resolve(undefined))
+      stream.on('close', () => reject(new Error(`${path} ends without a status`)))
       stream.setTimeout(CALL_TIMEOUT_MS, () => {
-        this.#timedOut++
+        reject(new Error(`${path} has no answer within ${CALL_TIMEOUT_MS} ms`))
         stream.close()
       })
     })
