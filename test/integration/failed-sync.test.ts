@@ -19,7 +19,8 @@ let place: string | undefined
 
 afterEach(() => {
   if (place === undefined) return
-  for (const mounted of ['files', 'disk']) run('umount', join(place, mounted))
+  // A test that failed may have files open there.
+  for (const mounted of ['files', 'disk']) run('umount', '--lazy', join(place, mounted))
   rmSync(place, { recursive: true })
   place = undefined
 })
