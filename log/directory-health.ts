@@ -126,12 +126,18 @@ export class DirectoryHealth {
 
 /** No space, or no quota. */
 export function isDiskFull(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT') && !isSyncFailed(error)
 }
 
 /** The device, not the request, is at fault. */
 export function isDiskBroken(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'EIO' || error.code === 'EROFS' || error.code === 'ENXIO')
+  if (!(error instanceof Error && 'code' in error)) return false
+  return error.code === 'EIO' || error.code === 'EROFS' || error.code === 'ENXIO' || isSyncFailed(error)
+}
+
+/** Whatever the reason: what the kernel had taken is gone, and to sync again would say nothing. */
+function isSyncFailed(error: Error): boolean {
+  return 'syscall' in error && (error.syscall === 'fdatasync' || error.syscall === 'fsync')
 }
 
 /** A system error as one of ours; everything else as it is. */

@@ -64,7 +64,7 @@ export class MemoryHandle implements FileHandle {
       return
     }
     sync.fail()
-    throw failure(fault.code, this.path)
+    throw Object.assign(failure(fault.code, this.path), { syscall: 'fdatasync' })
   }
 
   async truncate(sizeBytes: number): Promise<void> {

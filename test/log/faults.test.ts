@@ -124,6 +124,18 @@ describe('E01 a full disk', () => {
 })
 
 describe('E02 a failing disk', () => {
+  it.each(['.log', '.index.tmp', 'checkpoint.json.tmp'])(
+    'that has no room when %s is to be synced has failed, and is not full',
+    async (pathEnd) => {
+      const { log, dir, files } = await openFresh()
+      await put(log, 'kept')
+      files.inject({ operation: 'datasync', code: 'ENOSPC', pathEnd })
+      // Enough to roll.
+      for (let count = 0; count < 12 && dir.failure === undefined; count++) await put(log, 'x'.repeat(1000)).catch(() => {})
+      expect(dir.failure).toMatchObject({ code: 'STORAGE_FAILED' })
+    },
+  )
+
   it.each(['write', 'datasync'] as const)('a failed %s takes the whole directory out of service for good', async (operation) => {
     const { log, dir, files, undone } = await openFresh()
     const other = await dir.openLog({ topic: 'other', topicId: 'BBBBBBBBBBBBBBBBBBBBBB', partition: 3, config: configOf() })
