@@ -128,7 +128,7 @@ async function run(): Promise<TargetResult[]> {
       seed: Number(flags.seed),
       at: flags.at === undefined ? undefined : Number(flags.at),
     }
-    const watchdog = new Watchdog(`npm run fuzz -- --target ${target.name} --seed ${flags.seed} --at {at}`, PATIENCE_MS)
+    const watchdog = await Watchdog.open(`npm run fuzz -- --target ${target.name} --seed ${flags.seed} --at {at}`, PATIENCE_MS)
     const result =
       flags.input === undefined
         ? await fuzz(target, { ...options, corpus: corpusOf(target.name), begins: (at) => watchdog.begins(at) })

@@ -1,6 +1,6 @@
 /** The thread behind `Watchdog`. */
 import { writeSync } from 'node:fs'
-import { workerData } from 'node:worker_threads'
+import { parentPort, workerData } from 'node:worker_threads'
 
 const { state, again, patienceMs, pid } = workerData as {
   readonly state: Int32Array
@@ -21,3 +21,4 @@ setInterval(() => {
   }
   seen = changes
 }, patienceMs)
+parentPort?.postMessage('watching')
