@@ -2,9 +2,8 @@
  * The partitions of this node: opens, configures and deletes them as the metadata says.
  *
  * Metadata comes as deltas, in order; opening a log takes time. Each topic-partition therefore has a chain of work of
- * its own, so that a topic that is deleted while it is being opened ends deleted. Data on disk is
- * deleted only when the metadata says that its topic was removed, never because a topic is
- * missing from it.
+ * its own, so that a topic that is deleted while it is being opened ends deleted. Data on disk is deleted only when the metadata
+ * says that its topic was removed, never because a topic is missing from it.
  */
 import type { MetadataDelta, MetadataImage, PartitionMetadata, TopicMetadata } from '../controller/metadata/image.ts'
 import type { DataDir } from '../log/data-dir.ts'
@@ -131,10 +130,13 @@ export class PartitionRegistry {
     return [...this.#topics.keys()].sort().flatMap((topic) => this.ofTopic(topic))
   }
 
+  /** Every open partition, in no order: for who looks often. */
+  *open(): Iterable<Partition> {
+    for (const slots of this.#topics.values()) for (const slot of slots.values()) if (slot.state === 'open') yield slot.partition
+  }
+
   get count(): number {
-    let count = 0
-    for (const slots of this.#topics.values()) count += slots.size
-    return count
+    return this.#topics.values().reduce((count, slots) => count + slots.size, 0)
   }
 
   /** Why partitions cannot be used, for the health page. */

@@ -121,7 +121,7 @@ export class Oracles {
   #checkPartitions(node: SimNode): void {
     const partitions = node.life?.inside?.broker()?.partitions
     if (partitions === undefined) return
-    for (const partition of partitions.all()) {
+    for (const partition of partitions.open()) {
       const name = `${partition.topicId}-${partition.partition}`
       if (partition.isLeader) {
         only(

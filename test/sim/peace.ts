@@ -21,15 +21,21 @@ export async function checkPeace(cluster: SimCluster, history: History, topics: 
     const open = history.sends.filter(({ outcome }) => outcome === 'open').map(({ value }) => value)
     throw new Broken(`sends do not end: ${open.join(', ')}`)
   }
-  if (!(await cluster.until(() => topics.every((topic) => isConverged(cluster, topic)), HEAL_MS)))
-    throw new Broken(`replicas do not become the same: ${topics.map((topic) => describe(cluster, topic)).join('; ')}`)
+  await untilConverged(cluster, topics)
   for (const topic of topics) {
     const reader = new SimReader(cluster, history, `final-${topic}`)
     const final = await cluster.run(reader.readAll(topic), HEAL_MS)
     cluster.oracles.check()
     history.checkFinal(topic, final)
+    // A node that came back may have been given replicas meanwhile.
+    await untilConverged(cluster, [topic])
     await checkSameBytes(cluster, topic)
   }
+}
+
+async function untilConverged(cluster: SimCluster, topics: readonly string[]): Promise<void> {
+  if (!(await cluster.until(() => topics.every((topic) => isConverged(cluster, topic)), HEAL_MS)))
+    throw new Broken(`replicas do not become the same: ${topics.map((topic) => describe(cluster, topic)).join('; ')}`)
 }
 
 function partitionsOf(cluster: SimCluster, topic: string): (Partition | undefined)[][] {
