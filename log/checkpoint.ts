@@ -3,8 +3,10 @@
  *
  * When it was written, everything below `recoveryOffset` was durable, and the segments had at least these sizes. All but the last are
  * sealed: their sizes are exact for ever. Replaced atomically; the producer snapshot of the same offset and the indexes are
- * durable before it.
+ * durable before it. A bit that flips in one of its numbers would have recovery cut off what was acknowledged: the last field is a CRC-32C of the
+ * text without it. Version 1 had none.
  */
+import { crc32c } from '../protocol/crc32c.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { SegmentId } from './file-names.ts'
 
@@ -35,7 +37,8 @@ export interface Checkpoint {
   readonly compaction: CompactionState
 }
 
-const VERSION = 1
+const VERSION = 2
+const VERSION_WITHOUT_CRC = 1
 
 export function serializeCheckpoint({ logStartOffset, recoveryOffset, activeSinceMs, ...rest }: Checkpoint): Buffer {
   const segments = rest.segments.map(({ baseOffset, sizeBytes, generation }) =>
@@ -43,17 +46,22 @@ export function serializeCheckpoint({ logStartOffset, recoveryOffset, activeSinc
   )
   // Only where there is something to say: on a full disk a checkpoint must be small.
   const compaction = Object.values(rest.compaction).some((value) => value !== 0) ? rest.compaction : undefined
-  return Buffer.from(`${JSON.stringify({ version: VERSION, logStartOffset, recoveryOffset, activeSinceMs, segments, compaction })}\n`)
+  const fields = { version: VERSION, logStartOffset, recoveryOffset, activeSinceMs, segments, compaction }
+  return Buffer.from(`${JSON.stringify({ ...fields, crc: checksumOf(fields) })}\n`)
+}
+
+function checksumOf(fields: object): number {
+  return crc32c(Buffer.from(JSON.stringify(fields)))
 }
 
 /** Throws `CORRUPT_LOG` when it is not what `serializeCheckpoint` writes. */
 export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
-  const fields = parseObject(content)
+  const { crc, ...fields } = parseObject(content)
   const { logStartOffset, recoveryOffset, activeSinceMs } = fields
   const segments = Array.isArray(fields.segments) ? fields.segments.map(parseMark) : [undefined]
   const compaction = parseCompaction(fields.compaction ?? NEVER_COMPACTED)
   const isSound =
-    fields.version === VERSION &&
+    (fields.version === VERSION ? crc === checksumOf(fields) : fields.version === VERSION_WITHOUT_CRC && crc === undefined) &&
     compaction !== undefined &&
     isCount(logStartOffset) &&
     isCount(recoveryOffset) &&

@@ -137,18 +137,36 @@ describe('the checkpoint', () => {
 
   it('has this text', () => {
     const text =
-      '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":1800000000000,"segments":[[0,900,2],[12,100]],' +
-      '"compaction":{"cleanOffset":9,"sparseBelow":12,"tombstonesUntilMs":1800000086400}}\n'
+      '{"version":2,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":1800000000000,"segments":[[0,900,2],[12,100]],' +
+      '"compaction":{"cleanOffset":9,"sparseBelow":12,"tombstonesUntilMs":1800000086400},"crc":2338298898}\n'
     expect(String(serializeCheckpoint(checkpoint))).toBe(text)
     expect(parseCheckpoint(Buffer.from(text), 'x')).toEqual(checkpoint)
   })
 
   it('of a log that was never compacted does not mention it', () => {
-    const text = '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":7,"segments":[[0,900],[12,100]]}\n'
+    const text = '{"version":2,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":7,"segments":[[0,900],[12,100]],"crc":1577481341}\n'
     const parsed = parseCheckpoint(Buffer.from(text), 'x')
     expect(parsed.compaction).toEqual({ cleanOffset: 0, sparseBelow: 0, tombstonesUntilMs: 0 })
     expect(parsed.segments.map(({ generation }) => generation)).toEqual([0, 0])
     expect(String(serializeCheckpoint(parsed))).toBe(text)
+  })
+
+  it('of the first version had no checksum', () => {
+    const text = '{"version":1,"logStartOffset":3,"recoveryOffset":20,"activeSinceMs":7,"segments":[[0,900],[12,100]]}\n'
+    expect(parseCheckpoint(Buffer.from(text), 'x')).toMatchObject({ logStartOffset: 3, recoveryOffset: 20 })
+  })
+
+  it('is not taken when any bit of it has flipped, unless it is the same all the same', () => {
+    const content = serializeCheckpoint(checkpoint)
+    for (let bit = 0; bit < 8 * content.length; bit++) {
+      const flipped = Buffer.from(content)
+      flipped[bit >> 3] = (flipped[bit >> 3] as number) ^ (1 << (bit & 7))
+      try {
+        expect(parseCheckpoint(flipped, 'x'), `bit ${bit}`).toEqual(checkpoint)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'CORRUPT_LOG' })
+      }
+    }
   })
 
   it.each([
