@@ -1,5 +1,7 @@
 /** `tidemark consume -g`: records to lines, as a member of a group. What is printed is committed. */
 import type { Message, StartPosition, Tidemark } from '../client/index.ts'
+import { TidemarkError } from '../protocol/errors.ts'
+import { note } from './output.ts'
 
 export interface GroupReading {
   readonly group: string
@@ -20,8 +22,20 @@ export async function consumeAsMember(tm: Tidemark, { group, topics, start, most
     await print(wanted)
     left -= wanted.length
     const last = wanted.at(-1)
-    if (wanted.length === batch.messages.length) await batch.commit()
-    else if (last !== undefined) await member.commit([{ topic: last.topic, partition: last.partition, offset: last.offset + 1n }])
+    if (last === undefined) continue
+    const { topic, partition, offset } = last
+    const isWhole = wanted.length === batch.messages.length
+    await unlessMoved(`${topic}-${partition}`, isWhole ? batch.commit() : member.commit([{ topic, partition, offset: offset + 1n }]))
     if (left <= 0) return
+  }
+}
+
+/** The partition went to another member, or its offset was reset: what was printed of it may come again, and reading goes on. */
+async function unlessMoved(name: string, commit: Promise<void>): Promise<void> {
+  try {
+    await commit
+  } catch (error) {
+    if (!TidemarkError.is(error) || error.code !== 'STALE_MEMBER_EPOCH') throw error
+    note(`${name} has moved, or was reset: what was printed of it last is not committed`)
   }
 }

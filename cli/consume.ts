@@ -1,6 +1,6 @@
 /** `tidemark consume`: records to lines. */
 import type { Command } from 'commander'
-import type { Consumer, Message, Tidemark } from '../client/index.ts'
+import type { Consumer, Message, StartPosition, Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { wholeNumber } from './arguments.ts'
 import { consumeAsMember } from './consume-group.ts'
@@ -117,14 +117,21 @@ async function openConsumer(
   signal: AbortSignal,
 ): Promise<Consumer<Buffer, Buffer>> {
   const to = range.to ?? (exitAtEnd ? ({ kind: 'end' } as const) : undefined)
-  const from = await resolve(tm, topics, range.from, true)
-  const end = to === undefined ? undefined : await resolve(tm, topics, to, exitAtEnd)
+  const start = await startOf(tm, topics, range.from)
+  const end = to === undefined ? undefined : to.kind === 'end' ? 'now' : { offset: await resolve(tm, topics, to, exitAtEnd) }
   return tm.consumer<Buffer, Buffer>(topics, {
-    start: { offset: from },
-    ...(end !== undefined && { end: { offset: end } }),
+    start,
+    ...(end !== undefined && { end }),
     ...(partitions !== undefined && { partitions }),
     signal,
   })
+}
+
+/** Begins and ends the consumer looks up itself, of the partitions it reads and of no others: those may be without a leader. */
+async function startOf(tm: Tidemark, topics: readonly string[], from: OffsetBound): Promise<StartPosition> {
+  if (from.kind === 'start') return 'earliest'
+  if (from.kind === 'end') return 'latest'
+  return { offset: await resolve(tm, topics, from, true) }
 }
 
 type OffsetOf = (topic: string, partition: number) => bigint

@@ -92,6 +92,17 @@ describe('group', () => {
     expect(await committed()).toEqual(before)
   })
 
+  it('resets a group at work: whoever reads in it begins again there', async () => {
+    const topic = await filled('rewound')
+    const reading = startCli(['consume', topic, '-g', 'rewinders', '--offset', 'start'], { env: env() })
+    await untilPrinted(reading, /^9$/m)
+    const again = untilPrinted(reading, /^9$/m)
+    expect(await cli(['group', 'reset', 'rewinders', '--to', 'earliest', '--topic', topic, '--yes'])).toMatchObject({ code: 0 })
+    await again
+    reading.kill('SIGINT')
+    expect(await finished(reading)).toMatchObject({ code: 130 })
+  })
+
   it('resets a group that has nothing yet, and undoes that', async () => {
     const topic = await filled('fresh')
     const done = await cli(['group', 'reset', 'newcomers', '--to', '4', '--topic', topic, '--yes', '-o', 'json'])
