@@ -12,11 +12,8 @@ export interface ConsumerSettings extends FetchSettings {
   readonly onOutOfRange: 'error' | 'earliest' | 'latest'
 }
 
-const KNOWN: KnownOptions<ConsumerOptions> = {
-  group: true,
-  start: true,
-  end: true,
-  partitions: true,
+/** What consumers with and without a group have in common. */
+export const KNOWN_READING: KnownOptions<ReadingOptions> = {
   prefetchBytes: true,
   fetchBytes: true,
   maxWait: true,
@@ -27,6 +24,8 @@ const KNOWN: KnownOptions<ConsumerOptions> = {
   signal: true,
 }
 
+const KNOWN: KnownOptions<ConsumerOptions> = { group: true, start: true, end: true, partitions: true, ...KNOWN_READING }
+
 /** Throws `USAGE`. */
 export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   if (options?.start === undefined) throw new TidemarkError('USAGE', 'a consumer needs `start`: where to begin is never guessed')
@@ -36,7 +35,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   return readingSettings(options, '5m')
 }
 
-/** What consumers with and without a group have in common. */
+/** The same as settings. */
 export function readingSettings(options: ReadingOptions, stallTimeoutDefault: Duration): ConsumerSettings {
   const { stallTimeout } = options
   return {

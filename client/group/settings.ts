@@ -2,7 +2,7 @@
 import { TidemarkError } from '../../protocol/errors.ts'
 import { validateGroupId } from '../../protocol/names.ts'
 import { parseDuration } from '../../protocol/units.ts'
-import { type ConsumerSettings, readingSettings } from '../consumer/settings.ts'
+import { type ConsumerSettings, KNOWN_READING, readingSettings } from '../consumer/settings.ts'
 import { checkKnown, type KnownOptions } from '../known-options.ts'
 import type { Delivery, GroupConsumerOptions, OffsetStore } from './types.ts'
 
@@ -37,14 +37,7 @@ const KNOWN: KnownOptions<GroupConsumerOptions> = {
   sessionTimeout: true,
   rebalanceTimeout: true,
   closeTimeout: true,
-  prefetchBytes: true,
-  fetchBytes: true,
-  maxWait: true,
-  minBytes: true,
-  onOutOfRange: true,
-  checkCrc: true,
-  stallTimeout: true,
-  signal: true,
+  ...KNOWN_READING,
 }
 
 /** Throws `USAGE`, `INVALID_GROUP_ID`. */
