@@ -127,8 +127,7 @@ class FetchOperation implements PendingFetch {
       const budgetBytes = Math.min(this.#maxBytes - bytes, entry.maxBytes || this.#maxBytes)
       const result = this.#readCached(entry, budgetBytes, bytes === 0)
       if (result === undefined) {
-        const read = this.#isBeyondEnd(entry) ? this.#makeSureOfEnd(entry) : this.#readFromDisk(entry, budgetBytes, bytes === 0)
-        void read.then((late) => this.#resume(index, late, results, bytes))
+        void this.#readLate(entry, budgetBytes, bytes === 0).then((late) => this.#resume(index, late, results, bytes))
         return
       }
       results.push(result)
@@ -143,13 +142,13 @@ class FetchOperation implements PendingFetch {
     this.#read(index + 1, results, bytesBefore + bytesOf(late.batches))
   }
 
-  /** Undefined when the disk has to be asked. */
+  /** Undefined when the disk has to be asked, or the controller. */
   #readCached(entry: FetchPartition, budgetBytes: number, isFirst: boolean): FetchResult | undefined {
     try {
       const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
       partition.checkLeadership(entry.leaderEpoch)
       partition.checkWatermarkKnown()
-      if (this.#isBeyondEnd(entry)) return undefined
+      if (isBeyondEnd(partition, entry)) return undefined
       checkOffset(partition, entry.offset)
       checkContinues(partition, entry)
       if (entry.offset >= partition.highWatermark || (budgetBytes <= 0 && !isFirst)) return resultOf(partition, [])
@@ -160,8 +159,9 @@ class FetchOperation implements PendingFetch {
     }
   }
 
-  #isBeyondEnd({ topic, partition, topicId, offset }: FetchPartition): boolean {
-    return offset > this.#broker.partitions.find(topic, partition, topicId).log.logEndOffset
+  #readLate(entry: FetchPartition, budgetBytes: number, isFirst: boolean): Promise<FetchResult> {
+    const partition = this.#broker.partitions.find(entry.topic, entry.partition, entry.topicId)
+    return isBeyondEnd(partition, entry) ? this.#makeSureOfEnd(entry) : this.#readFromDisk(entry, budgetBytes, isFirst)
   }
 
   /** A leader that is cut off has not what its successor has committed. So it looks whether it still leads before it says that nothing can be there. */
@@ -229,6 +229,10 @@ class FetchOperation implements PendingFetch {
     const [first] = this.#request.partitions
     this.#answer(first === undefined ? [] : [failedResult(first, error)], 0)
   }
+}
+
+function isBeyondEnd({ log }: Partition, { offset }: FetchPartition): boolean {
+  return offset > log.logEndOffset
 }
 
 function checkOffset(partition: Partition, offset: number): void {
