@@ -16,6 +16,7 @@ import type { DistrustedReplica, DistrustReplicasResponse } from '../../protocol
 import type { Runtime, Timer } from '../../runtime/runtime.ts'
 import type { Partition } from '../partition.ts'
 import { mayBeRefetched } from './damaged-replica.ts'
+import { OneAtATime } from './one-at-a-time.ts'
 
 const RETRY_MS = 100
 
@@ -58,13 +59,12 @@ export class DamagedReplicas {
   readonly #wanted = new Map<string, DistrustedReplica>()
   /** Replicas elsewhere that were found to lack records, and the leader epoch in which. */
   readonly #incomplete = new Map<string, number>()
-  #isAsking = false
-  #later: Timer | undefined
+  readonly #turns: OneAtATime
   #keptRetry: Timer | undefined
-  #isClosed = false
 
   constructor(parts: DamagedReplicasParts) {
     this.#parts = parts
+    this.#turns = new OneAtATime(parts.runtime.timers, () => this.#ask())
   }
 
   /** What is damaged now. */
@@ -80,7 +80,7 @@ export class DamagedReplicas {
   /** `log`: undefined when it could not be opened. */
   found(replica: ReplicaName, log: PartitionLog | undefined, error: TidemarkError): void {
     const before = this.#known.get(keyOf(replica))
-    if (this.#isClosed || (before !== undefined && before.log === log)) return
+    if (this.#turns.isClosed || (before !== undefined && before.log === log)) return
     const { topic, topicId, partition } = replica
     this.foundCount++
     this.#parts.runtime.log.error('replica.damaged', { topic, partition, error: error.message })
@@ -114,8 +114,7 @@ export class DamagedReplicas {
   }
 
   close(): void {
-    this.#isClosed = true
-    this.#later?.cancel()
+    this.#turns.close()
     this.#keptRetry?.cancel()
   }
 
@@ -143,22 +142,13 @@ export class DamagedReplicas {
 
   #want(replica: DistrustedReplica): void {
     this.#wanted.set(wantedKeyOf(replica), replica)
-    this.#soon(0)
+    this.#turns.soon()
   }
 
-  #soon(delayMs: number): void {
-    if (this.#isClosed || this.#isAsking || this.#later !== undefined) return
-    this.#later = this.#parts.runtime.timers.after(delayMs, () => {
-      this.#later = undefined
-      void this.#ask()
-    })
-  }
-
-  async #ask(): Promise<void> {
+  async #ask(): Promise<number | undefined> {
     // One change of a partition at a time.
     const replicas = [...new Map([...this.#wanted.values()].map((replica) => [keyOf(replica), replica])).values()].slice(0, REPLICAS_MAX)
-    if (replicas.length === 0 || this.#isClosed) return
-    this.#isAsking = true
+    if (replicas.length === 0) return undefined
     const { controller, node, runtime } = this.#parts
     let delayMs = 0
     try {
@@ -167,8 +157,7 @@ export class DamagedReplicas {
       runtime.log.debug('replica.undecided', { error: TidemarkError.from(error) })
       delayMs = RETRY_MS * (1 + runtime.random.float())
     }
-    this.#isAsking = false
-    if (this.#wanted.size > 0) this.#soon(delayMs)
+    return this.#wanted.size > 0 ? delayMs : undefined
   }
 
   #answered(asked: readonly DistrustedReplica[], { replicas }: DistrustReplicasResponse): void {

@@ -8,9 +8,10 @@
 import type { ActiveController } from '../../controller/active-controller.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import type { AlterPartitionResult } from '../../protocol/gen/tidemark/v1/controller.ts'
-import type { Runtime, Timer } from '../../runtime/runtime.ts'
+import type { Runtime } from '../../runtime/runtime.ts'
 import type { Partition } from '../partition.ts'
 import type { IsrProposal } from './leader-state.ts'
+import { OneAtATime } from './one-at-a-time.ts'
 
 const RETRY_MS = 50
 /** Partitions in one request. */
@@ -34,36 +35,25 @@ export interface IsrChangerParts {
 export class IsrChanger {
   readonly #parts: IsrChangerParts
   readonly #wanted = new Map<IsrPartition, IsrProposal>()
-  #isAsking = false
-  #later: Timer | undefined
-  #isClosed = false
+  readonly #turns: OneAtATime
 
   constructor(parts: IsrChangerParts) {
     this.#parts = parts
+    this.#turns = new OneAtATime(parts.runtime.timers, () => this.#ask())
   }
 
   want(partition: IsrPartition, proposal: IsrProposal): void {
     this.#wanted.set(partition, proposal)
-    this.#soon(0)
+    this.#turns.soon()
   }
 
   close(): void {
-    this.#isClosed = true
-    this.#later?.cancel()
+    this.#turns.close()
   }
 
-  #soon(delayMs: number): void {
-    if (this.#isClosed || this.#isAsking || this.#later !== undefined) return
-    this.#later = this.#parts.runtime.timers.after(delayMs, () => {
-      this.#later = undefined
-      void this.#ask()
-    })
-  }
-
-  async #ask(): Promise<void> {
+  async #ask(): Promise<number | undefined> {
     const asked = [...this.#wanted].slice(0, PARTITIONS_MAX)
-    if (asked.length === 0 || this.#isClosed) return
-    this.#isAsking = true
+    if (asked.length === 0) return undefined
     let delayMs = RETRY_MS * (1 + this.#parts.runtime.random.float())
     try {
       const partitions = asked.map(([{ topicId, partition }, { leaderEpoch, partitionEpoch, isr }]) => ({
@@ -82,8 +72,7 @@ export class IsrChanger {
       // Fenced, or not reached: what was asked may have been done. The metadata will tell, or the next answer.
       for (const [partition, proposal] of asked) if (!isPresent(partition, proposal)) this.#drop(partition, proposal)
     }
-    this.#isAsking = false
-    if (this.#wanted.size > 0) this.#soon(delayMs)
+    return this.#wanted.size > 0 ? delayMs : undefined
   }
 
   #settle(partition: IsrPartition, proposal: IsrProposal, result: AlterPartitionResult | undefined): void {
