@@ -58,7 +58,7 @@ export class NodeReplication implements RegistryHost {
       reset: (partition, offset) => parts.partitions().changes.reset(partition, offset),
     })
     this.#review = runtime.timers.every(replicaLagMaxMs * REVIEW_PART, () => {
-      for (const partition of parts.partitions().all()) partition.reviewIsr()
+      for (const partition of parts.partitions().open()) partition.reviewIsr()
     })
   }
 
