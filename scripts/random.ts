@@ -27,3 +27,9 @@ export function between(chance: Chance, from: number, to: number): number {
 export function pick<T>(chance: Chance, from: readonly T[]): T {
   return from[Math.floor(chance() * from.length)] as T
 }
+
+/** One of them, each as likely as its weight says. There is at least one. */
+export function pickWeighted<T extends { readonly weight: number }>(chance: Chance, from: readonly T[]): T {
+  let at = chance() * from.reduce((sum, { weight }) => sum + weight, 0)
+  return from.find(({ weight }) => (at -= weight) < 0) ?? (from[0] as T)
+}

@@ -3,7 +3,7 @@
  * period everything is healed, and has to become whole again.
  */
 import { TidemarkError } from '../../protocol/errors.ts'
-import { between, type Chance, pick, streamOf } from '../random.ts'
+import { between, type Chance, pick, pickWeighted, streamOf } from '../random.ts'
 import { sleep } from './client-process.ts'
 import type { Begun, Fault } from './fault.ts'
 import { FAULTS, heal, holdMs } from './faults.ts'
@@ -69,15 +69,10 @@ export class Nemesis {
   }
 
   #choose(subset: readonly Fault[]): readonly Fault[] {
-    const first = this.#weighted(subset)
+    const first = pickWeighted(this.#chance, subset)
     if (first.alone || this.#chance() > SEVERAL) return [first]
     const others = subset.filter(({ alone, kind }) => !alone && kind !== first.kind)
-    return others.length === 0 ? [first] : [first, this.#weighted(others)]
-  }
-
-  #weighted(faults: readonly Fault[]): Fault {
-    let at = this.#chance() * faults.reduce((sum, { weight }) => sum + weight, 0)
-    return faults.find(({ weight }) => (at -= weight) < 0) ?? (faults[0] as Fault)
+    return others.length === 0 ? [first] : [first, pickWeighted(this.#chance, others)]
   }
 
   async #period(faults: readonly Fault[]): Promise<string> {

@@ -6,7 +6,7 @@ import { readRecords } from '../../protocol/batch-reader.ts'
 import { DUPLICATE_WINDOW } from '../../protocol/ids.ts'
 import { isCompacted } from '../../protocol/topic-config.ts'
 import type { MemoryFiles } from '../../testing/memory-files.ts'
-import { batchesOf } from '../log/compaction-support.ts'
+import { batchesOf, textOf } from '../log/compaction-support.ts'
 import { createWorld, ManualTime, openDir, openOrders, PARTITION } from '../log/support.ts'
 import { must } from '../sim/oracles.ts'
 import { encode } from './batches.ts'
@@ -149,8 +149,4 @@ async function checkProducers(log: PartitionLog, { sent, nowMs }: Expected): Pro
 
 function isSame(one: WrittenRecord, other: WrittenRecord): boolean {
   return one.key === other.key && one.value === other.value && one.timestampMs === other.timestampMs && one.epoch === other.epoch
-}
-
-function textOf(field: Buffer | null): string | null {
-  return field === null ? null : String(field)
 }

@@ -8,7 +8,7 @@ import { isCompacted, type TopicConfig } from '../../protocol/topic-config.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
 import { compact, compactedConfig, roll } from '../log/compaction-support.ts'
 import { configOf, createWorld, ManualTime, openDir, openOrders, type TestWorld } from '../log/support.ts'
-import { between, type Chance, pick, streamOf } from '../../scripts/random.ts'
+import { between, type Chance, pick, pickWeighted, streamOf } from '../../scripts/random.ts'
 import { encode } from './batches.ts'
 import type { Expected, SentBatch, WrittenRecord } from './expected.ts'
 import { chooseImage } from './images.ts'
@@ -16,29 +16,38 @@ import { chooseImage } from './images.ts'
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'] as const
 const PRODUCERS = [1, 2] as const
 
-type Step = (log: LogAtWork) => Promise<void> | void
+interface Step {
+  readonly weight: number
+  readonly take: (log: LogAtWork) => Promise<void> | void
+}
 
-const DELETING: readonly (readonly [weight: number, step: Step])[] = [
-  [12, (log) => log.append()],
-  [6, (log) => log.turn()],
-  [4, (log) => log.flush()],
-  [2, (log) => log.passTime()],
-  [1, (log) => log.retain()],
-  [1, (log) => log.deleteRecords()],
-  [1, (log) => log.cut()],
-  [0.5, (log) => log.restart()],
-  [1, (log) => log.crash()],
+const WRITING: readonly Step[] = [
+  { weight: 12, take: (log) => log.append() },
+  { weight: 6, take: (log) => log.turn() },
+  { weight: 4, take: (log) => log.flush() },
+  { weight: 2, take: (log) => log.passTime() },
 ]
 
-const COMPACTING: readonly (readonly [weight: number, step: Step])[] = [
-  [12, (log) => log.append()],
-  [6, (log) => log.turn()],
-  [4, (log) => log.flush()],
-  [2, (log) => log.passTime()],
-  [2, (log) => log.compact()],
-  [0.5, (log) => log.cut()],
-  [0.5, (log) => log.restart()],
-  [1, (log) => log.crash()],
+const ENDING: readonly Step[] = [
+  { weight: 0.5, take: (log) => log.restart() },
+  { weight: 1, take: (log) => log.crash() },
+]
+
+/** Of a log whose old records are deleted. */
+const DELETING: readonly Step[] = [
+  ...WRITING,
+  { weight: 1, take: (log) => log.retain() },
+  { weight: 1, take: (log) => log.deleteRecords() },
+  { weight: 1, take: (log) => log.cut() },
+  ...ENDING,
+]
+
+/** Of one that is compacted. */
+const COMPACTING: readonly Step[] = [
+  ...WRITING,
+  { weight: 2, take: (log) => log.compact() },
+  { weight: 0.5, take: (log) => log.cut() },
+  ...ENDING,
 ]
 
 export class LogAtWork {
@@ -85,12 +94,7 @@ export class LogAtWork {
   async work(steps: number): Promise<void> {
     await this.#open()
     const kinds = isCompacted(this.#config) ? COMPACTING : DELETING
-    const total = kinds.reduce((sum, [weight]) => sum + weight, 0)
-    for (let n = 0; n < steps; n++) {
-      let at = this.#chance() * total
-      const [, step] = kinds.find(([weight]) => (at -= weight) < 0) ?? kinds[0] ?? []
-      await step?.(this)
-    }
+    for (let n = 0; n < steps; n++) await pickWeighted(this.#chance, kinds).take(this)
     await this.#close()
   }
 

@@ -35,7 +35,9 @@ export interface KeyedOptions {
 export async function keyedBatch(records: readonly KeyedRecord[], options: KeyedOptions = {}): Promise<Buffer> {
   const { timestampMs = NOW, producer, compression = 'none' } = options
   const builder = new BatchBuilder()
-  records.forEach(([key, value], index) => builder.append(bytes(key), bytes(value), timestampMs + index, [['n', bytes(String(index))]]))
+  records.forEach(([key, value], index) =>
+    builder.append(bytesOf(key), bytesOf(value), timestampMs + index, [['n', bytesOf(String(index))]]),
+  )
   return Buffer.from(await builder.build(compression, producer))
 }
 
@@ -113,10 +115,10 @@ export async function roll(log: PartitionLog, world: TestWorld): Promise<void> {
   await log.applyRetention(log.flushedOffset)
 }
 
-function bytes(text: string | null): Buffer | null {
+export function bytesOf(text: string | null): Buffer | null {
   return text === null ? null : Buffer.from(text)
 }
 
-function textOf(field: Buffer | null): string | null {
+export function textOf(field: Buffer | null): string | null {
   return field === null ? null : field.toString()
 }

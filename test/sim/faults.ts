@@ -6,7 +6,7 @@ import type { SimClient, SimCluster } from './cluster.ts'
 import type { SimDisk } from './disk.ts'
 import type { SimNode } from './node.ts'
 import { reasonOf } from './trace.ts'
-import { between, type Chance, pick } from '../../scripts/random.ts'
+import { between, type Chance, pick, pickWeighted } from '../../scripts/random.ts'
 
 interface Fault {
   readonly name: string
@@ -39,8 +39,6 @@ const DISK_EVENTS: ReadonlySet<string> = new Set(['storage.failed', 'partition.o
 
 const DISK_LOOK_MS = 300
 
-const WEIGHT = FAULTS.reduce((sum, { weight }) => sum + weight, 0)
-
 export class Faults {
   readonly cluster: SimCluster
   readonly chance: Chance
@@ -70,8 +68,7 @@ export class Faults {
       this.relieve(node)
       return
     }
-    let at = chance() * WEIGHT
-    const fault = FAULTS.find(({ weight }) => (at -= weight) < 0) ?? (FAULTS[0] as Fault)
+    const fault = pickWeighted(chance, FAULTS)
     this.count++
     cluster.trace.say('!', `${fault.name}, n${node.nodeId}`)
     fault.begin(this, node)
