@@ -11,6 +11,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { connect, type Tidemark } from '../client/index.ts'
 import { ClusterProcess } from './cluster-process.ts'
@@ -219,10 +220,6 @@ async function checkAll(tm: Tidemark, load: Load): Promise<string[]> {
   for (const value of load.acknowledged) if (!seen.has(value)) problems.push(`record ${value} was acknowledged and is missing`)
   for (const [value, count] of seen) if (count > 1) problems.push(`record ${value} is there ${count} times`)
   return problems
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 try {
