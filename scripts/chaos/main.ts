@@ -158,3 +158,5 @@ async function readAll(world: World, attempt: number, ends: ReadonlyMap<number, 
 }
 
 await run()
+// Everything is closed. Left to itself, Node went round in circles once while it put its handles away (after connections had been reset and left half open).
+process.exit()
