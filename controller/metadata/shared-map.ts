@@ -57,15 +57,15 @@ export class SharedMap<Value> implements ReadonlyMap<string, Value> {
   }
 
   *entries(): MapIterator<[string, Value]> {
-    for (const bucket of this.#buckets) yield* bucket
+    for (const bucket of this.#buckets) if (bucket.size > 0) yield* bucket
   }
 
   *keys(): MapIterator<string> {
-    for (const bucket of this.#buckets) yield* bucket.keys()
+    for (const bucket of this.#buckets) if (bucket.size > 0) yield* bucket.keys()
   }
 
   *values(): MapIterator<Value> {
-    for (const bucket of this.#buckets) yield* bucket.values()
+    for (const bucket of this.#buckets) if (bucket.size > 0) yield* bucket.values()
   }
 
   [Symbol.iterator](): MapIterator<[string, Value]> {
