@@ -25,6 +25,19 @@ export function readFigures(directory: string): ReadonlyMap<string, Figures> {
   )
 }
 
+/** What the parts of a run have checked together. */
+export function sumOfFigures(parts: Iterable<ReadonlyMap<string, Figures>>): ReadonlyMap<string, Figures> {
+  const sums = new Map<string, Record<string, number>>()
+  for (const part of parts) {
+    for (const [suite, figures] of part) {
+      const sum = sums.get(suite) ?? {}
+      for (const [what, value] of Object.entries(figures)) sum[what] = (sum[what] ?? 0) + value
+      sums.set(suite, sum)
+    }
+  }
+  return sums
+}
+
 /** Figures of a long run, and the code that ran. */
 export interface PublishedFigures {
   readonly commit: string
@@ -35,12 +48,12 @@ export interface PublishedFigures {
 
 const PUBLISHED = join(import.meta.dirname, '../docs/figures.json')
 
-/** By suite. */
-export function publishedFigures(): Readonly<Record<string, PublishedFigures>> {
-  return existsSync(PUBLISHED) ? (JSON.parse(readFileSync(PUBLISHED, 'utf8')) as Record<string, PublishedFigures>) : {}
+/** By suite, the runs of each. */
+export function publishedFigures(): Readonly<Record<string, readonly PublishedFigures[]>> {
+  return existsSync(PUBLISHED) ? (JSON.parse(readFileSync(PUBLISHED, 'utf8')) as Record<string, PublishedFigures[]>) : {}
 }
 
-export function writePublishedFigures(all: Readonly<Record<string, PublishedFigures>>): void {
+export function writePublishedFigures(all: Readonly<Record<string, readonly PublishedFigures[]>>): void {
   const sorted = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)))
   writeFileSync(PUBLISHED, `${JSON.stringify(sorted, undefined, 2)}\n`)
 }

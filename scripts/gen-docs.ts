@@ -10,7 +10,7 @@ import { NODE_SETTINGS } from '../broker/node-settings.ts'
 import { type AllowedType, allowedValues } from '../protocol/allowed-values.ts'
 import { ERRORS } from '../protocol/errors.ts'
 import { TOPIC_SETTINGS } from '../protocol/topic-config.ts'
-import { publishedFigures, textOfFigures } from './figures.ts'
+import { publishedFigures, sumOfFigures, textOfFigures } from './figures.ts'
 
 const docs = join(dirname(dirname(fileURLToPath(import.meta.url))), 'docs')
 const pages: Readonly<Record<string, string>> = {
@@ -92,9 +92,11 @@ function configurationPage(): string {
 
 /** The page with the newest figures of long runs between its two marks. */
 function withFigures(page: string): string {
-  const rows = Object.entries(publishedFigures()).map(
-    ([suite, { figures, commit, date }]) => `| ${suite} | ${textOfFigures(figures)} | \`${commit}\`, ${date} |`,
-  )
+  const rows = Object.entries(publishedFigures()).flatMap(([suite, runs]) => {
+    const rowsOfRuns = runs.map(({ figures, commit, date }) => `| ${suite} | ${textOfFigures(figures)} | \`${commit}\`, ${date} |`)
+    const together = sumOfFigures(runs.map(({ figures }) => new Map([[suite, figures]]))).get(suite) ?? {}
+    return runs.length < 2 ? rowsOfRuns : [...rowsOfRuns, `| ${suite}, together | ${textOfFigures(together)} | |`]
+  })
   const table = ['| suite | checked | code |', '|---|---|---|', ...rows].join('\n')
   return page.replace(/(<!-- figures -->\n)[^]*?(<!-- \/figures -->)/, (_, begin: string, end: string) => `${begin}${table}\n${end}`)
 }
