@@ -209,13 +209,18 @@ class FetchOperation implements PendingFetch {
         this.#readWhenRoom()
         return
       }
-      this.#parked = this.#broker.purgatory.park(places, this.#minBytes - bytes, this.#deadlineMs, () => {
-        this.#parked = undefined
-        this.#readWhenRoom()
-      })
+      this.#park(places, this.#minBytes - bytes)
     } catch (error) {
       this.#answerRefused(TidemarkError.from(error))
     }
+  }
+
+  /** Apart from `#finish`, whose results would live as long as a callback that is made beside them. */
+  #park(places: readonly Partition[], missingBytes: number): void {
+    this.#parked = this.#broker.purgatory.park(places, missingBytes, this.#deadlineMs, () => {
+      this.#parked = undefined
+      this.#readWhenRoom()
+    })
   }
 
   #answer(results: FetchResult[], bytes: number): void {

@@ -121,10 +121,7 @@ function isBefore(a: Entry, b: Entry): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }
 
-/**
- * Ticks are run when no promise is left that can go on, so this goes on after everything that the event has settled. An immediate would say
- * the same and cost a turn of the event loop, with its system calls, for every event.
- */
+/** Every promise and tick that is pending is run before an immediate is. */
 function settle(): Promise<void> {
-  return new Promise<void>((resolve) => process.nextTick(resolve))
+  return new Promise<void>((resolve) => setImmediate(resolve))
 }

@@ -235,9 +235,10 @@ function handleFetch(
     fail(TidemarkError.from(error))
     return undefined
   }
+  const { correlationId } = message // all that a parked fetch keeps of its message
   return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) => {
     const partitions = results.map((result) => ({ ...result, error: errorDetailOf(result.error) }))
-    answer({ correlationId: message.correlationId, partitions }, bytes)
+    answer({ correlationId, partitions }, bytes)
   })
 }
 
