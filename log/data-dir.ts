@@ -16,7 +16,7 @@ import { BackgroundSync } from './background-sync.ts'
 import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
 import { DirectoryHealth } from './directory-health.ts'
 import { DirectoryOwner } from './directory-owner.ts'
-import { DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
+import { ASIDE_NAME_MAX_LENGTH, DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
 import { claimPartitionDirectory, findPresentLogs, type PresentLog } from './partition-directory.ts'
@@ -38,9 +38,6 @@ const INDEX_CACHE_BYTES = 32 * 1024 * 1024
 
 /** How long the files of a deleted log stay when nobody knows its topic's setting. */
 const DELETE_DELAY_DEFAULT_MS = 60_000
-
-/** With a suffix the name of the directory must stay one. */
-const ASIDE_NAME_MAX_LENGTH = 200
 
 export interface DataDirOptions {
   readonly runtime: Runtime
@@ -122,8 +119,8 @@ export class DataDir {
   }
 
   /**
-   * Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when the directory
-   * is another topic's, `CORRUPT_LOG` when durable data is damaged.
+   * Opens the log of a partition: makes it when absent, recovers it when present. Throws `DATA_DIR_INVALID` when nobody knows
+   * whose the directory is, `CORRUPT_LOG` when durable data is damaged.
    */
   async openLog(options: LogOptions): Promise<PartitionLog> {
     const name = partitionDirectoryName(options.topic, options.partition)
@@ -175,7 +172,7 @@ export class DataDir {
   async #openLog(name: string, options: LogOptions): Promise<PartitionLog> {
     const { topic, topicId, partition, config } = options
     const directory = this.#directoryOf(name)
-    await claimPartitionDirectory(this.#runtime.files, directory, options)
+    await claimPartitionDirectory(this.#runtime, directory, options)
     const { files, clock, log } = this.#runtime
     const segmentParts = this.#segmentParts()
     if (options.beginAt !== undefined) await beginAt(segmentParts, directory, options.beginAt)

@@ -8,6 +8,10 @@ export const SNAPSHOT_SUFFIX = '.snapshot'
 export const CLEANED_SUFFIX = '.cleaned'
 /** Deleted, but perhaps still being read; removed later, or at the next start. */
 export const DELETED_SUFFIX = '.deleted'
+/** A directory of an earlier topic of the name, which had to make room. */
+export const STRAY_SUFFIX = '.stray'
+/** With what is added to it the name of a directory that is set aside must stay one. */
+export const ASIDE_NAME_MAX_LENGTH = 200
 
 /** The files of a segment; the indexes can be made again from the first. */
 export const SEGMENT_SUFFIXES: readonly string[] = [LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]

@@ -3,7 +3,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { Files, Log } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { inGroups, jsonFile, parseJsonFile } from './data-dir-files.ts'
-import { DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE } from './file-names.ts'
+import { ASIDE_NAME_MAX_LENGTH, DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, STRAY_SUFFIX } from './file-names.ts'
 
 const VERSION = 1
 
@@ -16,15 +16,30 @@ export interface PresentLog {
   readonly topicId: string
 }
 
-/** Makes the directory, durably, or checks that it is the one meant. Throws `DATA_DIR_INVALID`, and then nothing was changed. */
-export async function claimPartitionDirectory(files: Files, directory: string, wanted: PresentLog): Promise<void> {
+interface Surroundings {
+  readonly files: Files
+  readonly log: Log
+}
+
+/**
+ * Makes the directory, durably, or checks that it is the one meant. One of an earlier topic of that name, which was deleted and made anew while
+ * this node was away, makes room: it is kept, under another name. Throws `DATA_DIR_INVALID`, and then nothing was changed.
+ */
+export async function claimPartitionDirectory({ files, log }: Surroundings, directory: string, wanted: PresentLog): Promise<void> {
   const present = await readPartitionFile(files, directory)
-  if (present === undefined) return makePartitionDirectory(files, directory, wanted)
-  if (present.topicId === wanted.topicId && present.partition === wanted.partition) return
-  throw new TidemarkError(
-    'DATA_DIR_INVALID',
-    `${directory} holds partition ${present.partition} of topic id ${present.topicId}, wanted is ${wanted.partition} of ${wanted.topicId}; it was left as it is`,
-  )
+  if (present?.topicId === wanted.topicId && present.partition === wanted.partition) return
+  if (present !== undefined) {
+    const aside = strayPath(directory, present)
+    log.warn('partition.set-aside', { topic: present.topic, partition: present.partition, topicId: present.topicId, path: aside })
+    await files.rename(directory, aside)
+  }
+  await makePartitionDirectory(files, directory, wanted)
+}
+
+/** Only the metadata may say that data can go, and it knows nothing of these any more. */
+function strayPath(directory: string, { topicId, partition }: PresentLog): string {
+  const at = directory.lastIndexOf('/') + 1
+  return `${directory.slice(0, at)}${directory.slice(at, at + ASIDE_NAME_MAX_LENGTH)}.${topicId}-${partition}${STRAY_SUFFIX}`
 }
 
 /** Undefined when there is no such file. Throws `DATA_DIR_INVALID` when it is damaged. */
@@ -40,7 +55,7 @@ export async function readPartitionFile(files: Files, directory: string): Promis
 }
 
 /** Whose directories there are. What is not a log's directory is left out, and said in the log. */
-export async function findPresentLogs({ files, log }: { readonly files: Files; readonly log: Log }, topics: string): Promise<PresentLog[]> {
+export async function findPresentLogs({ files, log }: Surroundings, topics: string): Promise<PresentLog[]> {
   const names = (await files.list(topics)).filter((name) => !name.endsWith(DELETED_SUFFIX))
   const found: PresentLog[] = []
   await inGroups(names, CONCURRENCY, async (name) => {

@@ -187,16 +187,26 @@ describe('the logs of a data directory', () => {
     ])
   })
 
-  it('are refused to another topic of the same name, and not touched', async () => {
+  it('make room for another topic of the same name, and are kept', async () => {
     const world = createWorld()
     const dir = await openDir(world)
     await put(await openOrders(dir), 'a')
     await dir.close()
     const again = await openDir(world)
-    await expect(
-      again.openLog({ topic: 'orders', topicId: 'EEEEEEEEEEEEEEEEEEEEEE', partition: 0, config: configOf() }),
-    ).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
-    expect(await contentOf(await openOrders(again))).toEqual([[0, 'a']])
+    const anew = { topic: 'orders', topicId: 'EEEEEEEEEEEEEEEEEEEEEE', partition: 0 }
+    const log = await again.openLog({ ...anew, config: configOf() })
+    expect(log.logEndOffset).toBe(0)
+    await put(log, 'b')
+    const aside = `orders-0.${TOPIC_ID}-0.stray`
+    expect((await world.files.list(`${DATA}/topics`)).sort()).toEqual(['orders-0', aside])
+    const after = crashed(world)
+    const late = await openDir(after)
+    expect(await late.presentLogs()).toEqual(expect.arrayContaining([anew, { topic: 'orders', topicId: TOPIC_ID, partition: 0 }]))
+    expect(await contentOf(await late.openLog({ ...anew, config: configOf() }))).toEqual([[0, 'b']])
+    await late.close()
+    await after.files.rename(`${DATA}/topics/orders-0`, `${DATA}/topics/orders-0.away`)
+    await after.files.rename(`${DATA}/topics/${aside}`, `${DATA}/topics/orders-0`)
+    expect(await contentOf(await openOrders(await openDir(after)))).toEqual([[0, 'a']])
   })
 
   it.each([
