@@ -26,7 +26,11 @@ export async function startDevCluster(count: number, firstPort: number, dataDir:
   )
   const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
   const nodes = ports.map((port, at) => startNode(at + 1, port, voters, join(dataDir, `node-${at + 1}`)))
-  const stop = stopper(nodes)
+  let isInterrupted = false
+  const stop = (): void => {
+    isInterrupted = true
+    for (const node of nodes) node.kill('SIGTERM')
+  }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
   const ended = Promise.all(nodes.map((node, at) => untilEnded(node, at + 1))).then(() => {
@@ -36,9 +40,10 @@ export async function startDevCluster(count: number, firstPort: number, dataDir:
   try {
     await Promise.all(ports.map((port, at) => untilReady(nodes[at] as ChildProcess, at + 1, port)))
   } catch (error) {
+    const wasInterrupted = isInterrupted
     stop()
     await ended
-    throw error
+    throw wasInterrupted ? new TidemarkError('CANCELLED', 'interrupted before all nodes were ready') : error
   }
   return { addresses: ports.map((port) => `127.0.0.1:${port}`), ended }
 }
@@ -57,13 +62,6 @@ function startNode(nodeId: number, port: number, voters: string, dataDir: string
     env: { ...process.env, ...settings },
     detached: true,
   })
-}
-
-/** One node after the other hands over and stops; the last two without anyone left to hand over to. */
-function stopper(nodes: readonly ChildProcess[]): () => void {
-  return () => {
-    for (const node of nodes) node.kill('SIGTERM')
-  }
 }
 
 async function untilEnded(node: ChildProcess, nodeId: number): Promise<void> {
