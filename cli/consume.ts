@@ -17,6 +17,7 @@ interface ConsumeFlags {
   readonly exitAtEnd?: boolean
   readonly follow?: boolean
   readonly group?: string
+  readonly quiet?: boolean
 }
 
 type Bytes = Message<Buffer, Buffer>
@@ -31,6 +32,7 @@ export function addConsume(program: Command): void {
     .option('-n, --num <count>', 'stop after so many records')
     .option('-e, --exit-at-end', 'stop at the end as it is now')
     .option('-g, --group <group>', 'as a member of this group, from where it has come to; commits what is printed')
+    .option('-q, --quiet', 'say nothing beside the records')
     .option('--follow', 'go on as new records come (the default without -e)')
     .action((topics: readonly string[], flags: ConsumeFlags, command: Command) => consume(topics, flags, command.optsWithGlobals()))
 }
@@ -62,7 +64,9 @@ function consumeInGroup(group: string, topics: readonly string[], flags: Consume
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
     const start = range === undefined ? 'committed' : { offset: await resolve(tm, { topics, signal }, range.from, true) }
-    await consumeAsMember(tm, { group, topics, start, most, signal, print: (messages) => write(messages.map(render).join('')) })
+    const isQuiet = flags.quiet === true || options.output !== 'table'
+    const print = (messages: readonly Bytes[]): Promise<void> => write(messages.map(render).join(''))
+    await consumeAsMember(tm, { group, topics, start, most, signal, isQuiet, print })
   })
 }
 

@@ -126,11 +126,11 @@ export function undoOf(name: string, results: readonly ResetResult[]): string[] 
   const lines: string[] = []
   if (moved.length > 0) {
     const offsets = moved.map(({ topic, partition, previous }) => `${topic}:${partition}=${previous}`).join(',')
-    lines.push(`undo: tidemark group reset ${group} --to ${offsets}`)
+    lines.push(`undo: tidemark group reset ${group} --to ${offsets} --yes`)
   }
   if (made.size > 0) {
     const topics = [...made].map(([topic, ones]) => `--topic ${topic}:${ones.map(({ partition }) => partition).join(',')}`).join(' ')
-    lines.push(`undo: tidemark group delete ${group} ${topics}`)
+    lines.push(`undo: tidemark group delete ${group} ${topics} --yes`)
   }
   return lines
 }
