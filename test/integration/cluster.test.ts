@@ -191,6 +191,28 @@ describe('three nodes', () => {
     expect(members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
   })
+
+  it('let a voter that lost its disk in that was started with voters, in vain, before it was told to join', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const wiped = made[2] as TestNode
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 3 })
+    await wiped.stop()
+    wiped.wipe()
+    const refused = await wiped.start().then(
+      () => wiped.running?.failed,
+      (error: unknown) => error,
+    )
+    expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await wiped.stop()
+    wiped.settings = { join: made.slice(0, 2).map(({ port }) => ({ host: '127.0.0.1', port })) }
+    await wiped.start()
+    await expect.poll(() => isrOf(tm, 'orders'), { timeout: 20_000 }).toEqual([3, 3, 3])
+    const votersOf = async (): Promise<number[]> =>
+      (await tm.admin.cluster.describeQuorum()).members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)
+    await expect.poll(votersOf, { timeout: 20_000 }).toEqual([1, 2, 3])
+  })
 })
 
 describe('a node of one cluster', () => {
