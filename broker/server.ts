@@ -215,6 +215,7 @@ class Node implements RunningNode {
       controllerId: () => cluster.controllerId,
       isFenced: () => cluster.isFenced,
       controllerSilenceMs: () => cluster.controllerSilenceMs,
+      hasItsVote: () => cluster.controllerNode?.log.status.confState.voters.includes(config.nodeId) ?? true,
       producerIds: new ProducerIds(cluster.controller, () => ({
         clusterId: this.clusterId,
         nodeId: this.nodeId,

@@ -84,6 +84,10 @@ export interface NodeInfo {
   readonly port: number
   readonly rack: string
   readonly alive: boolean
+  /** It hands over what it leads, to stop. */
+  readonly shuttingDown: boolean
+  /** It gets no replicas, and those it has move to others. */
+  readonly draining: boolean
   readonly version: string
   readonly roles: readonly string[]
 }

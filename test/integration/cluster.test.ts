@@ -215,6 +215,22 @@ describe('three nodes', () => {
   })
 })
 
+describe('a controller that was removed from the quorum', () => {
+  it('says that it does not vote, and is healthy once it was let in again', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    const removed = made[2] as TestNode
+    expect(await healthOf(removed)).toEqual([])
+    await tm.admin.cluster.removeController(3)
+    await expect.poll(() => healthOf(removed), { timeout: 20_000 }).toEqual(['NOT_A_VOTER'])
+    await removed.stop()
+    removed.settings = { join: [{ host: '127.0.0.1', port: made[0]?.port ?? 0 }] }
+    await removed.start()
+    await expect.poll(() => healthOf(removed), { timeout: 20_000 }).toEqual([])
+  })
+})
+
 describe('a node of one cluster', () => {
   it('is turned away by another (K26)', async () => {
     const [home] = (await clusterOf(1, { voters: [] })) as [TestNode]
