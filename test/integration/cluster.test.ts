@@ -257,6 +257,12 @@ describe('a node that is alone', () => {
     const tm = await client(first)
     await tm.admin.createTopic('orders', { partitions: 3 })
     await send(tm, 'orders', 0, 100)
+    const group = { group: 'billing', start: 'earliest' } as const
+    for await (const message of tm.consumer('orders', group)) {
+      await message.commit()
+      break
+    }
+    const committed = await tm.admin.groups.offsets('billing')
     for (const nodeId of [2, 3]) {
       const node = new TestNode(nodeId, await freePort(), { join: [{ host: '127.0.0.1', port: first.port }] })
       nodes.push(node)
@@ -282,9 +288,15 @@ describe('a node that is alone', () => {
       (await tm.admin.describeTopic('orders')).partitions.map(({ leader }) => leader).sort((a, b) => a - b)
     await expect.poll(leadersOf, { timeout: 30_000 }).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(100))
+    // What keeps the groups was made on the first node alone; nobody has to think of it.
+    await expect.poll(async () => new Set(await isrOf(tm, '__consumer_offsets')), { timeout: 30_000 }).toEqual(new Set([3]))
+    const configs = async () => (await tm.admin.describeTopic('__consumer_offsets')).configs
+    await expect.poll(configs, { timeout: 30_000 }).toMatchObject({ 'min.insync.replicas': '2' })
     // The first of them may go now.
     await first.stop()
-    expect(await valuesIn(await client(nodes[1] as TestNode), 'replicated')).toEqual(numbers(100))
+    const left = await client(nodes[1] as TestNode)
+    expect(await valuesIn(left, 'replicated')).toEqual(numbers(100))
+    expect(await left.admin.groups.offsets('billing')).toEqual(committed)
   })
 })
 
