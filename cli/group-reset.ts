@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { ResetResult, ResetTarget, Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { collect, wholeNumber } from './arguments.ts'
+import { collect, quoted, wholeNumber } from './arguments.ts'
 import { parseOffsetRange } from './consume-offset.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
@@ -133,9 +133,4 @@ export function undoOf(name: string, results: readonly ResetResult[]): string[] 
     lines.push(`undo: tidemark group delete ${group} ${topics} --yes`)
   }
   return lines
-}
-
-/** As a word of a shell. */
-function quoted(text: string): string {
-  return /^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
