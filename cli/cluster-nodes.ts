@@ -44,7 +44,8 @@ function nodes(options: GlobalOptions): Promise<void> {
         return {
           node: nodeId,
           address: `${host}:${port}`,
-          alive: node.alive,
+          // For programs; the state says it to people.
+          ...(options.output !== 'table' && { alive: node.alive }),
           state: stateOf(node, replicas),
           controller: nodeId === cluster.controllerId,
           leads: partitions.filter(({ leader }) => leader === nodeId).length,
