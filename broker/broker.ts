@@ -77,6 +77,8 @@ export class Broker {
   readonly isFenced: () => boolean
   /** How long no controller has answered this node, in milliseconds. */
   readonly controllerSilenceMs: () => number
+  /** False on a controller that is outside the quorum: removed from it, or not let in yet. */
+  readonly hasItsVote: () => boolean
   readonly partitions: PartitionRegistry
   readonly lateGroups: LateGroups
   readonly nodeCalls: NodeCalls
@@ -105,6 +107,7 @@ export class Broker {
     readonly controllerId: () => number
     readonly isFenced: () => boolean
     readonly controllerSilenceMs: () => number
+    readonly hasItsVote: () => boolean
     readonly producerIds: ProducerIds
     /** Makes the registry; partitions tell `onWaiting` when an acknowledgement waits. */
     readonly createPartitions: (onWaiting: (partition: Partition) => void) => PartitionRegistry
@@ -126,6 +129,7 @@ export class Broker {
     this.controllerId = parts.controllerId
     this.isFenced = parts.isFenced
     this.controllerSilenceMs = parts.controllerSilenceMs
+    this.hasItsVote = parts.hasItsVote
     this.partitions = parts.createPartitions((partition) => this.#watchWaiters(partition))
     this.lateGroups = new LateGroups(() => parts.createGroups(this.partitions))
     this.nodeCalls = parts.nodeCalls

@@ -32,6 +32,8 @@ export interface LinkOptions {
   readonly dial: Dial | undefined
   /** Batches between two snapshots of the metadata; undefined: as many as usual. */
   readonly snapshotEvery: number | undefined
+  /** The node is to stop, also while it looks for the cluster. */
+  readonly signal: AbortSignal | undefined
 }
 
 export class ClusterLink {
@@ -48,8 +50,10 @@ export class ClusterLink {
   #observer: MetadataObserver | undefined
   #membership: Membership | undefined
   #channels: Promise<PeerChannels> | undefined
-  #isClosed = false
-  readonly #closed: Deferred<void> = createDeferred<void>()
+  readonly #closing = new AbortController()
+  /** Aborted when nothing is waited for any more. */
+  readonly #over: AbortSignal
+  readonly #isOver: Deferred<void> = createDeferred<void>()
 
   constructor(config: NodeConfig, runtime: Runtime, identity: DataDirIdentity, options: LinkOptions) {
     this.#config = config
@@ -57,6 +61,9 @@ export class ClusterLink {
     this.#identity = identity
     this.#incarnationId = encodeUuid(runtime.random.bytes(16))
     this.#options = options
+    this.#over = options.signal === undefined ? this.#closing.signal : AbortSignal.any([this.#closing.signal, options.signal])
+    if (this.#over.aborted) this.#isOver.resolve()
+    this.#over.addEventListener('abort', () => this.#isOver.resolve())
     this.view = new MetadataView(runtime.timers)
     this.controller = new ActiveController({
       local: () => this.#controllerNode?.controller,
@@ -104,23 +111,20 @@ export class ClusterLink {
     const { roles, join, voters, nodeId } = this.#config
     if (!roles.includes('controller')) {
       const contacts = join.length > 0 ? join : voters
-      const { clusterId } = this.#identity
       const observer = new MetadataObserver({
         runtime: this.#runtime,
         nodeId,
         view: this.view,
         channels: () => this.loadChannels(),
         contacts,
-        clusterId,
+        clusterId: this.#identity.clusterId,
       })
       this.#observer = observer
       void observer.failed.then((error) => this.#failed.resolve(error))
       return
     }
-    const contacts =
-      join.length > 0
-        ? await askForVoters(await this.loadChannels(), this.#config, this.#identity.clusterId, this.#runtime, () => this.#isClosed)
-        : []
+    const ask = async () => askForVoters(await this.loadChannels(), this.#config, this.#identity.clusterId, this.#runtime, this.#over)
+    const contacts = join.length > 0 ? await ask() : []
     this.#controllerNode = await openControllerNode({
       config: this.#config,
       runtime: this.#runtime,
@@ -192,8 +196,7 @@ export class ClusterLink {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true
-    this.#closed.resolve()
+    this.#closing.abort()
     this.view.close()
     await this.#membership?.close()
     await this.#observer?.close()
@@ -211,7 +214,7 @@ export class ClusterLink {
     if (this.#controllerNode === undefined || join.length === 0) return
     const self = { nodeId, directoryId: this.#identity.directoryId }
     let isSaid = false
-    while (!this.#isClosed) {
+    while (!this.#over.aborted) {
       try {
         const { members } = await this.controller.ask('describeQuorum', {})
         if (members.some((member) => member.voter && member.nodeId === self.nodeId && member.directoryId === self.directoryId)) return
@@ -238,21 +241,22 @@ export class ClusterLink {
     const stop = log.onLeadership(() => {
       if (isLed()) led.resolve()
     })
-    await Promise.race([led.promise, this.#closed.promise])
+    await Promise.race([led.promise, this.#isOver.promise])
     stop()
   }
 
   /** The metadata says which cluster this is. */
   async #whenNamed(): Promise<void> {
-    while (!this.#isClosed && this.view.image.clusterId === '') await this.view.waitForVersion(this.view.image.version, { timeoutMs: 1000 })
+    while (!this.#over.aborted && this.view.image.clusterId === '')
+      await this.view.waitForVersion(this.view.image.version, { timeoutMs: 1000 })
   }
 
   async #orFailure(work: Promise<void> | undefined): Promise<void> {
     const failure = this.#failed.promise.then((error) => {
       throw error
     })
-    await Promise.race([work, failure])
-    if (this.#isClosed) throw new TidemarkError('SHUTTING_DOWN')
+    await Promise.race([work, failure, this.#isOver.promise])
+    if (this.#over.aborted) throw new TidemarkError('SHUTTING_DOWN')
   }
 
   /** Nodes that may know who is active: the controllers, and before they are known those of the configuration. */

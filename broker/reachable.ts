@@ -10,24 +10,25 @@ import { isWildcard } from './setting-values.ts'
 const ASK_TIMEOUT_MS = 3000
 const RETRY_MS = 200
 
-/** Asks the nodes of a running cluster who its controllers are, until one answers. */
+/** Asks the nodes of a running cluster who its controllers are, until one answers. Throws `SHUTTING_DOWN` once `signal` aborts. */
 export async function askForVoters(
   channels: PeerChannels,
   { join, nodeId }: Pick<NodeConfig, 'join' | 'nodeId'>,
   clusterId: string,
   { timers, log }: Pick<Runtime, 'timers' | 'log'>,
-  isClosed: () => boolean,
+  signal: AbortSignal,
 ): Promise<readonly VoterDescription[]> {
   const request = { clusterId, nodeId, fromOffset: 0, maxWaitMs: 0 }
-  for (let attempt = 0; !isClosed(); attempt++) {
+  for (let attempt = 0; !signal.aborted; attempt++) {
     const address = join[attempt % join.length] as PeerAddress
     try {
-      const { response } = await channels.call(address, ControllerService.fetchMetadata, request, { timeoutMs: ASK_TIMEOUT_MS })
+      const { response } = await channels.call(address, ControllerService.fetchMetadata, request, { timeoutMs: ASK_TIMEOUT_MS, signal })
       refuseUnreachable(response.voters)
       return response.voters
     } catch (error) {
       const known = TidemarkError.from(error)
       if (known.code === 'INCONSISTENT_CLUSTER_ID' || known.code === 'INVALID_CONFIG') throw known
+      if (signal.aborted) break
       log.info('cluster.unreached', { address: formatAddress(address.host, address.port), error: known.message })
       await new Promise<void>((resolve) => timers.after(RETRY_MS, resolve))
     }

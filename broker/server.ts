@@ -27,6 +27,7 @@ import { GrpcReplicaChannel } from './replication/grpc-channel.ts'
 import { NodeReplication } from './replication/node-replication.ts'
 import { RetentionLoop } from './retention-loop.ts'
 import { ScrubLoop } from './scrub-loop.ts'
+import { reportStrays, reportUnclean } from './start-reports.ts'
 import { tcpNetwork } from './transport/tcp-network.ts'
 
 /** How long calls under way may go on once everything they wait for has been answered. */
@@ -52,6 +53,8 @@ export interface StartOptions {
   readonly snapshotEvery?: number
   /** Default: TCP. */
   readonly network?: NodeNetwork
+  /** Ends a start that is under way, whatever it waits for: it rejects with `SHUTTING_DOWN` once all is closed in order. */
+  readonly signal?: AbortSignal
 }
 
 /** A quorum state that lasts as long as the object: for nodes in memory, which may be started on it again. */
@@ -122,6 +125,7 @@ class Node implements RunningNode {
     const cluster = new ClusterLink(this.#config, this.#runtime, await dataDir.owner.claim(this.#config.nodeId), {
       dial: this.#network.dial,
       snapshotEvery: this.#options.snapshotEvery,
+      signal: this.#options.signal,
     })
     this.#cluster = cluster
     void cluster.failed.then((error) => this.#fail(error))
@@ -134,8 +138,8 @@ class Node implements RunningNode {
     const broker = this.#createBroker(dataDir, cluster)
     this.#unsubscribe = cluster.view.subscribe((_image, delta) => broker.partitions.apply(delta))
     await broker.partitions.openAll(cluster.view.image)
-    await this.#reportStrays(dataDir, cluster)
-    if (!dataDir.owner.wasCleanShutdown) this.#reportUnclean(broker)
+    await reportStrays(dataDir, cluster.view.image, this.#runtime.log)
+    if (!dataDir.owner.wasCleanShutdown) reportUnclean(broker.partitions, this.#runtime.log)
     this.#upkeep = this.#startUpkeep(broker)
     broker.serve()
     await cluster.enter()
@@ -211,6 +215,7 @@ class Node implements RunningNode {
       controllerId: () => cluster.controllerId,
       isFenced: () => cluster.isFenced,
       controllerSilenceMs: () => cluster.controllerSilenceMs,
+      hasItsVote: () => cluster.controllerNode?.log.status.confState.voters.includes(config.nodeId) ?? true,
       producerIds: new ProducerIds(cluster.controller, () => ({
         clusterId: this.clusterId,
         nodeId: this.nodeId,
@@ -266,20 +271,6 @@ class Node implements RunningNode {
     const compaction = new CompactionLoop(partitions, counters.compaction, this.#runtime, this.#config)
     const pace = { periodMs, bytesPerSecondMax: limits.scrubBytesPerSecondMax }
     return [retention, compaction, new ScrubLoop(() => partitions.all(), this.#runtime, pace, counters)]
-  }
-
-  /** Directories that no topic claims are kept: only the metadata may say that data can go. */
-  async #reportStrays(dataDir: DataDir, { view }: ClusterLink): Promise<void> {
-    const { topics } = view.image
-    for (const { topic, partition, topicId } of await dataDir.presentLogs()) {
-      if (topics.get(topic)?.topicId !== topicId) this.#runtime.log.warn('partition.stray', { topic, partition, topicId })
-    }
-  }
-
-  /** Who stopped without closing its logs may have lost what was only in the page cache. Nobody shall have to guess that. */
-  #reportUnclean({ partitions }: Broker): void {
-    const unsure = partitions.all().filter(({ config }) => config.durability !== 'fsync')
-    if (unsure.length > 0) this.#runtime.log.warn('partitions.unsure', { partitionCount: unsure.length, example: unsure[0]?.name })
   }
 
   async #stop(): Promise<void> {

@@ -41,6 +41,11 @@ export function collect(value: string, values: readonly string[] = []): readonly
   return [...values, value]
 }
 
+/** As a word of a shell. */
+export function quoted(text: string): string {
+  return /^[\w./:=@,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}
+
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`
 }

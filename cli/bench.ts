@@ -63,7 +63,7 @@ export function addBench(program: Command): void {
 function measure(run: Bench, flags: BenchFlags, options: GlobalOptions): Promise<void> {
   return withClient(options, async (tm) => {
     const signal = interruptSignal()
-    const topic = await prepare(tm, flags)
+    const topic = await prepare(tm, flags, signal)
     try {
       await printOne(await run(tm, flags, signal, topic), options.output)
     } finally {
@@ -73,12 +73,13 @@ function measure(run: Bench, flags: BenchFlags, options: GlobalOptions): Promise
 }
 
 /** Creates the topic, unless it is there and may be used. */
-async function prepare(tm: Tidemark, flags: BenchFlags): Promise<BenchTopic> {
-  const isPresent = (await tm.admin.listTopics()).some((topic) => topic.name === flags.topic)
+async function prepare(tm: Tidemark, flags: BenchFlags, signal: AbortSignal): Promise<BenchTopic> {
+  const isPresent = (await tm.admin.listTopics({ signal })).some((topic) => topic.name === flags.topic)
   if (isPresent && flags.keep) return { isPresent }
   await tm.admin.createTopic(flags.topic, {
     partitions: wholeNumber(flags.partitions, '--partitions'),
     durability: flags.durability,
+    signal,
   })
   return { isPresent: false }
 }
@@ -121,7 +122,7 @@ function recordCount(flags: BenchFlags): number {
 /** Of a topic that was there before everything is read, of a new one what was just sent. */
 async function consume(tm: Tidemark, flags: BenchFlags, signal: AbortSignal, { isPresent }: BenchTopic): Promise<Row> {
   if (!isPresent) await produce(tm, flags, signal)
-  const offsets = await tm.admin.offsets(flags.topic)
+  const offsets = await tm.admin.offsets(flags.topic, { signal })
   const total = offsets.reduce((sum, { earliest, highWatermark }) => sum + Number(highWatermark - earliest), 0)
   const progress = await startProgress('consume', total)
   let count = 0

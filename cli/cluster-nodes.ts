@@ -1,6 +1,6 @@
 /** `tidemark cluster nodes | drain | undrain | remove-node`: who is in the cluster, and leaving it. */
 import type { Command } from 'commander'
-import type { Tidemark } from '../client/index.ts'
+import type { NodeInfo, Tidemark } from '../client/index.ts'
 import { durationOf, wholeNumber } from './arguments.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
@@ -39,20 +39,36 @@ function nodes(options: GlobalOptions): Promise<void> {
     noteIfUnled(cluster)
     const partitions = topics.flatMap((topic) => topic.partitions)
     await printRows(
-      cluster.nodes.map(({ nodeId, host, port, alive, rack, version }) => ({
-        node: nodeId,
-        address: `${host}:${port}`,
-        alive,
-        controller: nodeId === cluster.controllerId,
-        leads: partitions.filter(({ leader }) => leader === nodeId).length,
-        replicas: partitions.filter(({ replicas }) => replicas.includes(nodeId)).length,
-        inSync: partitions.filter(({ isr }) => isr.includes(nodeId)).length,
-        rack,
-        version,
-      })),
+      cluster.nodes.map(({ nodeId, host, port, rack, version, ...node }) => {
+        const replicas = partitions.filter((partition) => partition.replicas.includes(nodeId)).length
+        return {
+          node: nodeId,
+          address: `${host}:${port}`,
+          // For programs; the state says it to people.
+          ...(options.output !== 'table' && { alive: node.alive }),
+          state: stateOf(node, replicas),
+          controller: nodeId === cluster.controllerId,
+          leads: partitions.filter(({ leader }) => leader === nodeId).length,
+          replicas,
+          inSync: partitions.filter(({ isr }) => isr.includes(nodeId)).length,
+          rack,
+          version,
+        }
+      }),
       options.output,
     )
   })
+}
+
+/** In a word; `replicas`: how many it has, where that is known. */
+export function stateOf(
+  { alive, shuttingDown, draining }: Pick<NodeInfo, 'alive' | 'shuttingDown' | 'draining'>,
+  replicas?: number,
+): string {
+  if (!alive) return draining ? 'silent, draining' : 'silent'
+  if (shuttingDown) return 'stopping'
+  if (draining) return replicas === 0 ? 'drained' : 'draining'
+  return 'alive'
 }
 
 async function drain(nodeId: number, wait: string | undefined, options: GlobalOptions): Promise<void> {

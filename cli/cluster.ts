@@ -4,7 +4,7 @@ import type { ClusterDescription, Tidemark, TopicDescription } from '../client/i
 import { formatAddress } from '../protocol/addresses.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { durationOf } from './arguments.ts'
-import { addNodeVerbs } from './cluster-nodes.ts'
+import { addNodeVerbs, stateOf } from './cluster-nodes.ts'
 import { addPartitionVerbs } from './cluster-partitions.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { EXIT } from './exit-codes.ts'
@@ -41,10 +41,10 @@ function status(options: GlobalOptions): Promise<void> {
     note(`cluster ${cluster.clusterId}`)
     noteIfUnled(cluster)
     await printRows(
-      cluster.nodes.map(({ nodeId, host, port, rack, alive, version, roles }) => ({
+      cluster.nodes.map(({ nodeId, host, port, rack, version, roles, ...node }) => ({
         node: nodeId,
         address: `${host}:${port}`,
-        alive,
+        state: stateOf(node),
         controller: nodeId === cluster.controllerId ? 'active' : '',
         roles: roles.join(','),
         rack,

@@ -17,6 +17,7 @@ interface ConsumeFlags {
   readonly exitAtEnd?: boolean
   readonly follow?: boolean
   readonly group?: string
+  readonly quiet?: boolean
 }
 
 type Bytes = Message<Buffer, Buffer>
@@ -31,6 +32,7 @@ export function addConsume(program: Command): void {
     .option('-n, --num <count>', 'stop after so many records')
     .option('-e, --exit-at-end', 'stop at the end as it is now')
     .option('-g, --group <group>', 'as a member of this group, from where it has come to; commits what is printed')
+    .option('-q, --quiet', 'say nothing beside the records')
     .option('--follow', 'go on as new records come (the default without -e)')
     .action((topics: readonly string[], flags: ConsumeFlags, command: Command) => consume(topics, flags, command.optsWithGlobals()))
 }
@@ -43,8 +45,7 @@ function consume(topics: readonly string[], flags: ConsumeFlags, options: Global
   const most = numberOf(flags.num)
   const render = rendererOf(flags.format, options)
   return withClient(options, async (tm) => {
-    const signal = interruptSignal()
-    const consumer = await openConsumer(tm, topics, partitions, range, flags.exitAtEnd ?? false, signal)
+    const consumer = await openConsumer(tm, { topics, partitions, signal: interruptSignal() }, range, flags.exitAtEnd ?? false)
     await print(consumer, most, render)
   })
 }
@@ -61,9 +62,11 @@ function consumeInGroup(group: string, topics: readonly string[], flags: Consume
   const most = numberOf(flags.num)
   const render = rendererOf(flags.format, options)
   return withClient(options, async (tm) => {
-    const start = range === undefined ? 'committed' : { offset: await resolve(tm, topics, range.from, true) }
     const signal = interruptSignal()
-    await consumeAsMember(tm, { group, topics, start, most, signal, print: (messages) => write(messages.map(render).join('')) })
+    const start = range === undefined ? 'committed' : { offset: await resolve(tm, { topics, signal }, range.from, true) }
+    const isQuiet = flags.quiet === true || options.output !== 'table'
+    const print = (messages: readonly Bytes[]): Promise<void> => write(messages.map(render).join(''))
+    await consumeAsMember(tm, { group, topics, start, most, signal, isQuiet, print })
   })
 }
 
@@ -108,17 +111,19 @@ function plain(message: Bytes): object {
   }
 }
 
-async function openConsumer(
-  tm: Tidemark,
-  topics: readonly string[],
-  partitions: readonly number[] | undefined,
-  range: OffsetRange,
-  exitAtEnd: boolean,
-  signal: AbortSignal,
-): Promise<Consumer<Buffer, Buffer>> {
+/** What is read, and what ends the asking for it. */
+interface Reading {
+  readonly topics: readonly string[]
+  /** Undefined: all. */
+  readonly partitions?: readonly number[] | undefined
+  readonly signal: AbortSignal
+}
+
+async function openConsumer(tm: Tidemark, reading: Reading, range: OffsetRange, exitAtEnd: boolean): Promise<Consumer<Buffer, Buffer>> {
+  const { topics, partitions, signal } = reading
   const to = range.to ?? (exitAtEnd ? ({ kind: 'end' } as const) : undefined)
-  const start = await startOf(tm, topics, range.from)
-  const end = to === undefined ? undefined : to.kind === 'end' ? 'now' : { offset: await resolve(tm, topics, to, exitAtEnd) }
+  const start = await startOf(tm, reading, range.from)
+  const end = to === undefined ? undefined : to.kind === 'end' ? 'now' : { offset: await resolve(tm, reading, to, exitAtEnd) }
   return tm.consumer<Buffer, Buffer>(topics, {
     start,
     ...(end !== undefined && { end }),
@@ -128,20 +133,22 @@ async function openConsumer(
 }
 
 /** Begins and ends the consumer looks up itself, of the partitions it reads and of no others: those may be without a leader. */
-async function startOf(tm: Tidemark, topics: readonly string[], from: OffsetBound): Promise<StartPosition> {
+async function startOf(tm: Tidemark, reading: Reading, from: OffsetBound): Promise<StartPosition> {
   if (from.kind === 'start') return 'earliest'
   if (from.kind === 'end') return 'latest'
-  return { offset: await resolve(tm, topics, from, true) }
+  return { offset: await resolve(tm, reading, from, true) }
 }
 
 type OffsetOf = (topic: string, partition: number) => bigint
 
-/** A bound as offsets, by asking where each partition begins and ends; none beyond the end if `isWithinLog`. */
-async function resolve(tm: Tidemark, topics: readonly string[], bound: OffsetBound, isWithinLog: boolean): Promise<OffsetOf> {
+/** A bound as offsets, by asking where each partition that is read begins and ends; none beyond the end if `isWithinLog`. */
+async function resolve({ admin }: Tidemark, reading: Reading, bound: OffsetBound, isWithinLog: boolean): Promise<OffsetOf> {
+  const { topics, partitions, signal } = reading
+  const asked = { signal, ...(partitions !== undefined && { partitions }) }
   const found = new Map<string, bigint>()
   for (const topic of topics) {
-    const times = bound.kind === 'time' ? await tm.admin.offsetsForTimestamp(topic, bound.timestampMs) : []
-    for (const { partition, earliest, highWatermark } of await tm.admin.offsets(topic)) {
+    const times = bound.kind === 'time' ? await admin.offsetsForTimestamp(topic, bound.timestampMs, asked) : []
+    for (const { partition, earliest, highWatermark } of await admin.offsets(topic, asked)) {
       const atTime = times.find((one) => one.partition === partition)?.offset
       const offset = offsetOf(bound, earliest, highWatermark, atTime)
       found.set(`${partition} ${topic}`, isWithinLog && offset > highWatermark ? highWatermark : offset)

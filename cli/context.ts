@@ -1,7 +1,8 @@
 /** Which cluster a command talks to, and the client it talks through. */
 import type { Tidemark } from '../client/index.ts'
 import { durationOf } from './arguments.ts'
-import type { OutputFormat } from './output.ts'
+import { EXIT } from './exit-codes.ts'
+import { note, type OutputFormat } from './output.ts'
 
 /** Options that every command has. */
 export interface GlobalOptions {
@@ -33,11 +34,18 @@ export async function withClient<T>(options: GlobalOptions, work: (tm: Tidemark)
   }
 }
 
-/** Aborts at the first Ctrl-C or SIGTERM; the second ends the process at once. */
+/** After an interrupt whatever is still under way (a commit, a farewell, records on their way) gets this long. */
+const INTERRUPTED_MAX_MS = 1000
+
+/** Aborts at the first Ctrl-C or SIGTERM, after which the process ends soon, whoever does not answer; the second ends it at once. */
 export function interruptSignal(): AbortSignal {
   const abort = new AbortController()
   const interrupt = (): void => {
-    if (abort.signal.aborted) process.exit(130)
+    if (abort.signal.aborted) process.exit(EXIT.interrupted)
+    setTimeout(() => {
+      note(`interrupted; not everything that was under way came to its end within ${INTERRUPTED_MAX_MS / 1000} s`)
+      process.exit(EXIT.interrupted)
+    }, INTERRUPTED_MAX_MS).unref()
     abort.abort()
   }
   process.on('SIGINT', interrupt)

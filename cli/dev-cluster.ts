@@ -5,6 +5,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { TidemarkError } from '../protocol/errors.ts'
+import { quoted } from './arguments.ts'
 
 /** How long the nodes may take to come together. */
 const READY_TIMEOUT_MS = 30_000
@@ -12,63 +13,79 @@ const LOOK_EVERY_MS = 25
 
 const PROGRAM = fileURLToPath(new URL('./tidemark.mjs', import.meta.url))
 
+export interface DevClusterOptions {
+  /** At the first node; the others at the ports behind it. 0: all of them at free ones. */
+  readonly firstPort: number
+  readonly dataDir: string
+  /** Options of `serve` for each of them. */
+  readonly options: readonly string[]
+  /** What a person types to run this program. */
+  readonly program: string
+}
+
 export interface DevCluster {
   /** Of each node, from node 1 on. */
   readonly addresses: readonly string[]
+  readonly processIds: readonly number[]
   /** Resolves when a signal, or the last node, has ended it. */
   readonly ended: Promise<void>
 }
 
-/** Starts `count` nodes below `dataDir`, at `firstPort` and the ports behind it (0: at free ones). Resolves when all of them are ready. */
-export async function startDevCluster(count: number, firstPort: number, dataDir: string): Promise<DevCluster> {
+/** Starts `count` nodes. Resolves when all of them are ready. */
+export async function startDevCluster(count: number, { firstPort, dataDir, options, program }: DevClusterOptions): Promise<DevCluster> {
   const ports = await Promise.all(
     Array.from({ length: count }, (_, at) => (firstPort === 0 ? freePort() : Promise.resolve(firstPort + at))),
   )
   const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
-  const nodes = ports.map((port, at) => startNode(at + 1, port, voters, join(dataDir, `node-${at + 1}`)))
-  const stop = stopper(nodes)
+  const lines = ports.map((port, at) => {
+    const own = ['--node-id', `${at + 1}`, '--listen', `127.0.0.1:${port}`, '--data-dir', join(dataDir, `node-${at + 1}`)]
+    return ['serve', ...own, ...options, '--set', `voters=${voters}`]
+  })
+  const nodes = lines.map(startNode)
+  let isInterrupted = false
+  const stop = (): void => {
+    isInterrupted = true
+    for (const node of nodes) node.kill('SIGTERM')
+  }
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
-  const ended = Promise.all(nodes.map((node, at) => untilEnded(node, at + 1))).then(() => {
+  const ended = Promise.all(
+    nodes.map((node, at) =>
+      untilEnded(node, (how) => {
+        const again = `${program} ${(lines[at] ?? []).map(quoted).join(' ')}`
+        if (!isInterrupted)
+          process.stderr.write(
+            `node ${at + 1} has ended (${how}); the others go on. To start it again, in a terminal of its own:\n\n  ${again}\n\n`,
+          )
+      }),
+    ),
+  ).then(() => {
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)
   })
   try {
     await Promise.all(ports.map((port, at) => untilReady(nodes[at] as ChildProcess, at + 1, port)))
   } catch (error) {
+    const wasInterrupted = isInterrupted
     stop()
     await ended
-    throw error
+    throw wasInterrupted ? new TidemarkError('CANCELLED', 'interrupted before all nodes were ready') : error
   }
-  return { addresses: ports.map((port) => `127.0.0.1:${port}`), ended }
+  return { addresses: ports.map((port) => `127.0.0.1:${port}`), processIds: nodes.map(({ pid = -1 }) => pid), ended }
 }
 
-function startNode(nodeId: number, port: number, voters: string, dataDir: string): ChildProcess {
-  const settings = {
-    TIDEMARK_NODE_ID: `${nodeId}`,
-    TIDEMARK_LISTEN: `127.0.0.1:${port}`,
-    TIDEMARK_VOTERS: voters,
-    TIDEMARK_DATA_DIR: dataDir,
-    TIDEMARK_LOG_LEVEL: process.env.TIDEMARK_LOG_LEVEL ?? 'warn',
-  }
+function startNode(line: readonly string[]): ChildProcess {
   // In a group of its own: Ctrl-C reaches this process alone, which then stops all of them in order.
-  return spawn(process.execPath, [PROGRAM, 'serve'], {
+  return spawn(process.execPath, [PROGRAM, ...line], {
     stdio: ['ignore', 'ignore', 'inherit'],
-    env: { ...process.env, ...settings },
+    env: { ...process.env, TIDEMARK_LOG_LEVEL: process.env.TIDEMARK_LOG_LEVEL ?? 'warn' },
     detached: true,
   })
 }
 
-/** One node after the other hands over and stops; the last two without anyone left to hand over to. */
-function stopper(nodes: readonly ChildProcess[]): () => void {
-  return () => {
-    for (const node of nodes) node.kill('SIGTERM')
-  }
-}
-
-async function untilEnded(node: ChildProcess, nodeId: number): Promise<void> {
+async function untilEnded(node: ChildProcess, tell: (how: string) => void): Promise<void> {
   const [code, signal] = (await once(node, 'exit')) as [number | null, NodeJS.Signals | null]
-  if (code !== 0) process.stderr.write(`node ${nodeId} has ended (${signal ?? `exit code ${code}`}); the others go on\n`)
+  tell(signal ?? `exit code ${code}`)
 }
 
 async function untilReady(node: ChildProcess, nodeId: number, port: number): Promise<void> {

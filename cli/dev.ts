@@ -59,14 +59,28 @@ async function run(flags: NodeFlags, fate: string): Promise<void> {
 async function runCluster(flags: DevFlags, fate: string): Promise<void> {
   const count = wholeNumber(flags.nodes ?? '', '--nodes')
   if (count < 1 || count > NODES_MAX) throw new TidemarkError('USAGE', `--nodes is 1 to ${NODES_MAX}, not ${count}`)
-  if (flags.listen !== undefined || flags.nodeId !== undefined) throw new TidemarkError('USAGE', 'with --nodes, say where with --port')
+  if (flags.listen !== undefined || flags.nodeId !== undefined || flags.advertise !== undefined)
+    throw new TidemarkError('USAGE', 'with --nodes, say where with --port')
   const { startDevCluster } = await import('./dev-cluster.ts')
   const dataDir = flags.dataDir ?? DATA_DIR_DEFAULT
   const port = flags.port === undefined ? PORT_DEFAULT : wholeNumber(flags.port, '--port')
-  const cluster = await startDevCluster(count, port, dataDir)
-  const { addresses } = cluster
+  const cluster = await startDevCluster(count, { firstPort: port, dataDir, options: optionsOf(flags), program: commandName() })
+  const { addresses, processIds } = cluster
   process.stdout.write(welcome(addresses, `${count} nodes; their data is in ${dataDir} and ${fate}`))
+  process.stdout.write(
+    `To see one of them fail, kill its process (nodes 1 to ${count}: ${processIds.join(', ')}); how to start it again is said then.\n\n`,
+  )
   await cluster.ended
+}
+
+/** What each node of a cluster is given as well. */
+function optionsOf({ config, insecure, logLevel, logFormat, set = [] }: NodeFlags): string[] {
+  const given = Object.entries({ '--config': config, '--log-level': logLevel, '--log-format': logFormat })
+  return [
+    ...given.flatMap(([name, value]) => (value === undefined ? [] : [name, value])),
+    ...(insecure === true ? ['--insecure'] : []),
+    ...set.flatMap((setting) => ['--set', setting]),
+  ]
 }
 
 /** `--port` is short for a `--listen` on this machine. */

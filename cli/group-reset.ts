@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import type { ResetResult, ResetTarget, Tidemark } from '../client/index.ts'
 import { TidemarkError } from '../protocol/errors.ts'
-import { collect, wholeNumber } from './arguments.ts'
+import { collect, quoted, wholeNumber } from './arguments.ts'
 import { parseOffsetRange } from './consume-offset.ts'
 import { type GlobalOptions, withClient } from './context.ts'
 import { note, printRows } from './output.ts'
@@ -126,16 +126,11 @@ export function undoOf(name: string, results: readonly ResetResult[]): string[] 
   const lines: string[] = []
   if (moved.length > 0) {
     const offsets = moved.map(({ topic, partition, previous }) => `${topic}:${partition}=${previous}`).join(',')
-    lines.push(`undo: tidemark group reset ${group} --to ${offsets}`)
+    lines.push(`undo: tidemark group reset ${group} --to ${offsets} --yes`)
   }
   if (made.size > 0) {
     const topics = [...made].map(([topic, ones]) => `--topic ${topic}:${ones.map(({ partition }) => partition).join(',')}`).join(' ')
-    lines.push(`undo: tidemark group delete ${group} ${topics}`)
+    lines.push(`undo: tidemark group delete ${group} ${topics} --yes`)
   }
   return lines
-}
-
-/** As a word of a shell. */
-function quoted(text: string): string {
-  return /^[\w.-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

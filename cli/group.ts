@@ -59,7 +59,7 @@ function describe(name: string, isWatching: boolean, options: GlobalOptions): Pr
     }
     const signal = interruptSignal()
     while (!signal.aborted) {
-      const group = await tm.admin.groups.describe(name)
+      const group = await tm.admin.groups.describe(name, { signal })
       if (process.stdout.isTTY && options.output === 'table') await write('\u001B[2J\u001B[H')
       await printGroup(group, options)
       await new Promise<void>((resolve) => {

@@ -7,6 +7,7 @@ import {
   type TopicDescription as WireTopicDescription,
 } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
+import type { PartitionLogDescription } from '../protocol/gen/tidemark/v1/log.ts'
 import type { ClusterClient } from './cluster-client.ts'
 import { ClusterAdmin } from './cluster-admin.ts'
 import { askPartitions, toOffset } from './consumer/positions.ts'
@@ -21,6 +22,11 @@ export type TopicName = string | { readonly name: string }
 
 export interface AdminCall {
   readonly signal?: AbortSignal
+}
+
+export interface PartitionsCall extends AdminCall {
+  /** Only these. Default: all partitions of the topic. */
+  readonly partitions?: readonly number[]
 }
 
 export interface PartitionDescription {
@@ -56,6 +62,12 @@ export interface PartitionOffsets {
   readonly segmentCount: number
 }
 
+/** A partition that could not be asked, and why. */
+export interface FailedPartition {
+  readonly partition: number
+  readonly error: TidemarkError
+}
+
 export interface ConfigEntry {
   readonly key: string
   readonly value: string
@@ -72,6 +84,10 @@ export interface NodeInfo {
   readonly port: number
   readonly rack: string
   readonly alive: boolean
+  /** It hands over what it leads, to stop. */
+  readonly shuttingDown: boolean
+  /** It gets no replicas, and those it has move to others. */
+  readonly draining: boolean
   readonly version: string
   readonly roles: readonly string[]
 }
@@ -156,32 +172,32 @@ export class Admin {
     throwIf(resources[0]?.error)
   }
 
-  /** Where each partition of a topic begins and ends, and how large it is. */
-  async offsets(topic: TopicName, options: AdminCall = {}): Promise<PartitionOffsets[]> {
-    const partitions = await describeLogs(this.#client, nameOf(topic), options)
-    return partitions.map((one) => {
-      throwIf(one.error)
-      return {
-        topic: one.topic,
-        partition: one.partition,
-        earliest: BigInt(one.logStartOffset),
-        highWatermark: BigInt(one.highWatermark),
-        logEnd: BigInt(one.logEndOffset),
-        sizeBytes: one.sizeBytes,
-        segmentCount: one.segmentCount,
-      }
-    })
+  /** Where each partition of a topic begins and ends, and how large it is. Throws when one of them has no leader to tell. */
+  async offsets(topic: TopicName, options: PartitionsCall = {}): Promise<PartitionOffsets[]> {
+    const { offsets, failed } = await this.knownOffsets(topic, options)
+    if (failed[0] !== undefined) throw failed[0].error
+    return offsets
+  }
+
+  /** As `offsets`, with what is known when time is up: partitions without a leader are named beside the others. */
+  async knownOffsets(
+    topic: TopicName,
+    options: PartitionsCall & { readonly timeoutMs?: number } = {},
+  ): Promise<{ readonly offsets: PartitionOffsets[]; readonly failed: readonly FailedPartition[] }> {
+    const { found, failed } = await describeLogs(this.#client, nameOf(topic), options)
+    return { offsets: found.map(offsetsOf), failed: [...failed].map(([partition, error]) => ({ partition, error })) }
   }
 
   /** The first record of each partition at or after a time; undefined where there is none. */
   async offsetsForTimestamp(
     topic: TopicName,
     timestamp: number | Date,
-    options: AdminCall = {},
+    options: PartitionsCall = {},
   ): Promise<{ readonly partition: number; readonly offset: bigint | undefined }[]> {
     const name = nameOf(topic)
     const info = await this.#client.topic(name, options)
-    const wanted = info.partitions.map((_, partition) => ({ topic: name, partition }))
+    const numbers = options.partitions ?? info.partitions.keys()
+    const wanted = [...numbers].map((partition) => ({ topic: name, partition }))
     const value = timestamp instanceof Date ? timestamp.getTime() : timestamp
     const answers = await askPartitions(this.#client, wanted, { $case: 'timestampMs', value }, options.signal)
     return answers.map(({ partition, found, offset }) => ({ partition, offset: found ? BigInt(offset) : undefined }))
@@ -226,6 +242,18 @@ function descriptionOf(topic: WireTopicDescription): TopicDescription {
       replicas,
       isr,
     })),
+  }
+}
+
+function offsetsOf(log: PartitionLogDescription): PartitionOffsets {
+  return {
+    topic: log.topic,
+    partition: log.partition,
+    earliest: BigInt(log.logStartOffset),
+    highWatermark: BigInt(log.highWatermark),
+    logEnd: BigInt(log.logEndOffset),
+    sizeBytes: log.sizeBytes,
+    segmentCount: log.segmentCount,
   }
 }
 

@@ -11,7 +11,7 @@ import type { GroupConsumerOptions } from './group/types.ts'
 import { checkKnown, type KnownOptions } from './known-options.ts'
 import { Producer } from './producer/producer.ts'
 import type { TopicLike } from './topic.ts'
-import { systemCode } from './unreachable.ts'
+import { unreachableReason } from './unreachable.ts'
 import type { ConnectOptions, ConsumerOptions, ProducerOptions } from './types.ts'
 
 const KNOWN: KnownOptions<ConnectOptions> = { clientId: true, requestTimeout: true, connectTimeout: true, signal: true }
@@ -98,7 +98,7 @@ export async function connect(bootstrap: string | readonly string[], options: Co
     client.close()
     const error = TidemarkError.from(caught)
     if (error.code !== 'UNAVAILABLE' && error.code !== 'REQUEST_TIMED_OUT') throw error
-    const reason = systemCode(error.message) ?? `nothing came within ${timeoutMs} ms`
+    const reason = unreachableReason(error.message) ?? `nothing came within ${timeoutMs} ms`
     throw new TidemarkError('UNAVAILABLE', `no node answered at ${addresses.join(', ')}: ${reason}`, { cause: error })
   }
   return new Tidemark(client)

@@ -9,9 +9,11 @@ export type {
   ClusterDescription,
   ConfigEntry,
   CreateTopicOptions,
+  FailedPartition,
   NodeInfo,
   PartitionDescription,
   PartitionOffsets,
+  PartitionsCall,
   TopicDescription,
   TopicName,
 } from './admin.ts'

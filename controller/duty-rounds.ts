@@ -5,6 +5,7 @@ import type { Log } from '../runtime/runtime.ts'
 import { drainReplicas, fillNodes, preferLeaders } from './metadata/duties.ts'
 import type { MetadataDelta, MetadataImage } from './metadata/image.ts'
 import { fenceNodes } from './metadata/node-states.ts'
+import { raiseInternal } from './metadata/raise-internal.ts'
 import type { NodeSessions } from './node-sessions.ts'
 
 export type DutyStep = (image: MetadataImage) => MetadataRecord[]
@@ -82,6 +83,9 @@ export class DutyRounds {
 
   #fill(image: MetadataImage): MetadataRecord[] {
     if (this.#filling.size === 0) return []
+    // Only while nodes come: whoever takes copies away by hand later keeps it so.
+    const raised = raiseInternal(image)
+    if (raised.length > 0) return raised
     const { records, filled } = fillNodes(image, this.#filling)
     for (const nodeId of filled) this.#filling.delete(nodeId)
     return records

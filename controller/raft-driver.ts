@@ -270,10 +270,13 @@ export class RaftDriver implements QuorumReceiver {
     }
   }
 
-  /** The others take this node for one that voted with another disk. Whoever is no voter waits until they know better. */
+  /**
+   * The others take this node for one that voted with another disk. Whoever is no voter, or was told to join, waits until they have let it in: what its
+   * store says of voters may be from a start as a first voter, in vain.
+   */
   #mistaken(expected: string): void {
-    const { nodeId, directoryId } = this.#options
-    if (!this.raw.status().confState.voters.includes(nodeId)) return
+    const { nodeId, directoryId, firstVoters } = this.#options
+    if (firstVoters.length === 0 || !this.raw.status().confState.voters.includes(nodeId)) return
     this.#fail(
       new TidemarkError(
         'DATA_DIR_INVALID',

@@ -140,13 +140,13 @@ export const CLUSTER_ERRORS = {
     grpc: GRPC.FAILED_PRECONDITION,
     retriable: false,
     text: 'the node is still needed',
-    help: 'The message says what has to be done first.',
+    help: '`tidemark cluster nodes` shows what each node holds.',
   },
   NO_REASSIGNMENT_IN_PROGRESS: {
     number: 85,
     grpc: GRPC.NOT_FOUND,
     retriable: false,
     text: 'no reassignment of the partition is under way',
-    help: 'Nothing to give up.',
+    help: '`tidemark cluster reassign` shows what is under way.',
   },
 } as const satisfies Record<string, ErrorEntry>

@@ -30,6 +30,7 @@ const isMap: Check = (value) => typeof value === 'object' && value !== null && !
 const SERVICE_KEYS: Readonly<Record<string, Check>> = {
   build: isText,
   image: isText,
+  pull_policy: (value) => ['never', 'build'].includes(value as string),
   init: (value) => typeof value === 'boolean',
   restart: (value) => ['no', 'always', 'on-failure', 'unless-stopped'].includes(value as string),
   stop_grace_period: isDuration,
@@ -59,6 +60,9 @@ export function readComposeFile(path: string = join(root, 'docker-compose.yml'))
     serviceOf(name, service, volumes),
   )
   const hostPorts = services.map(({ port }) => port.host)
+  const made = Object.values(file.services as Record<string, Record<string, unknown>>)
+  check(made.filter(({ build }) => build !== undefined).length === 1, 'one service builds the image')
+  check(new Set(made.map(({ image }) => image)).size === 1, 'every service runs the same image')
   check(new Set(hostPorts).size === hostPorts.length, 'every service is published at a port of its own')
   return { services }
 }

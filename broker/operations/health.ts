@@ -23,7 +23,13 @@ export interface NodeHealth {
 
 export function nodeHealth(broker: Broker): NodeHealth {
   const isReady = broker.state === 'serving' && !broker.isFenced()
-  const reasons = [...stateReasons(broker), ...controllerReasons(broker), ...storageReasons(broker), ...partitionReasons(broker)]
+  const reasons = [
+    ...stateReasons(broker),
+    ...controllerReasons(broker),
+    ...quorumReasons(broker),
+    ...storageReasons(broker),
+    ...partitionReasons(broker),
+  ]
   return {
     isReady,
     isHealthy: isReady && reasons.length === 0,
@@ -49,6 +55,14 @@ function controllerReasons(broker: Broker): HealthReason[] {
   if (broker.state !== 'serving' || silenceMs < broker.config.sessionTimeoutMs) return []
   const message = `no controller has answered this node for ${Math.round(silenceMs / 1000)} s: too few of them may be alive or reachable`
   return [{ code: 'NO_CONTROLLER', message }]
+}
+
+/** The quorum goes on without it, and bears one failure less than whoever counts its controllers thinks. */
+function quorumReasons(broker: Broker): HealthReason[] {
+  if (broker.state !== 'serving' || broker.hasItsVote()) return []
+  const message =
+    'this controller does not vote: it was removed from the quorum, or was not let in yet (a node started with join asks for it)'
+  return [{ code: 'NOT_A_VOTER', message }]
 }
 
 function storageReasons(broker: Broker): HealthReason[] {

@@ -12,6 +12,7 @@ import type { GroupCalls } from '../group-calls.ts'
 import { backoffMs, pause, type RetryRuntime } from '../retry.ts'
 import type { Given, PartitionKey } from './assigned.ts'
 import type { GroupSettings } from './settings.ts'
+import type { Signs } from './watchdog.ts'
 
 /** Added to the time a heartbeat may wait at the coordinator before it counts as lost: so long at most, and a share of the session, which it must not outlast. */
 const ANSWER_GRACE_MS = 5000
@@ -29,6 +30,8 @@ export interface MembershipEvents {
   /** Not held any more. Those among them that are given again follow with `given`. */
   lost(keys: readonly PartitionKey[], error: TidemarkError): void
   idle(isIdle: boolean): void
+  /** Another process has the place of this one's `instanceId`: it asks on. Told once for each time that it has to wait. */
+  waiting(error: TidemarkError): void
   failed(error: TidemarkError): void
 }
 
@@ -57,6 +60,8 @@ export class Membership {
   #letGoByMs = Number.POSITIVE_INFINITY
   #answeredMs: number
   #isIdle = false
+  /** Why the coordinator does not let it in for now. */
+  #refusal: TidemarkError | undefined
   #isOver = false
   #sessionTimer: Timer | undefined
   /** Ends the heartbeat, or the pause, that is waiting. */
@@ -77,9 +82,9 @@ export class Membership {
     this.memberId = runtime.random.bytes(16).toString('base64url')
   }
 
-  /** When a heartbeat was last answered, monotonic; before that, when the member was made. */
-  get answeredMs(): number {
-    return this.#answeredMs
+  /** When a heartbeat was last answered, monotonic; before that, when the member was made. And why it has to wait for its place. */
+  get signs(): Pick<Signs, 'answeredMs' | 'refusal'> {
+    return { answeredMs: this.#answeredMs, refusal: this.#refusal }
   }
 
   start(): void {
@@ -141,6 +146,7 @@ export class Membership {
         // Cut short by a kick, or by the end of the session: what is to be said now is another thing.
         if (this.#isCut || this.#epoch !== epoch) continue
         if (error.code === 'UNKNOWN_MEMBER_ID' || error.code === 'FENCED_MEMBER_EPOCH') this.#lose(error)
+        else if (error.code === 'UNRELEASED_INSTANCE_ID') this.#refused(error)
         else if (!error.retriable) {
           this.stop()
           this.#events.failed(error)
@@ -164,6 +170,7 @@ export class Membership {
     )
     if (this.#isOver || this.#epoch !== beforeEpoch || answer.memberEpoch < beforeEpoch) return false
     this.#answeredMs = clock.monotonic()
+    this.#refusal = undefined
     this.#intervalMs = answer.heartbeatIntervalMs
     this.#graceMs = Math.min(ANSWER_GRACE_MS, answer.sessionTimeoutMs * ANSWER_GRACE_SHARE)
     this.#endsMs = sentMs + answer.sessionTimeoutMs
@@ -215,6 +222,11 @@ export class Membership {
     if (idle === this.#isIdle) return
     this.#isIdle = idle
     this.#events.idle(idle)
+  }
+
+  #refused(error: TidemarkError): void {
+    if (this.#refusal === undefined) this.#events.waiting(error)
+    this.#refusal = error
   }
 
   #lose(error: TidemarkError): void {

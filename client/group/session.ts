@@ -201,13 +201,13 @@ export class GroupSession<K, V> {
       taken: (keys) => holdings.letGo(keys),
       lost: (keys, error) => holdings.lost(keys, error),
       idle: (isIdle) => void this.#emitter.emit('idle', { isIdle }).catch((error: unknown) => this.fail(error)),
+      waiting: (error) => void this.#emitter.emit('waiting', { error }).catch((failure: unknown) => this.fail(failure)),
       failed: (error) => this.fail(error),
     })
-    const { memberId } = membership
     const commits = new Commits({
       calls: this.calls,
       clock: client.runtime.clock,
-      memberId,
+      memberId: membership.memberId,
       instanceId: settings.instanceId,
       fenced: () => membership.kick(),
     })
@@ -218,7 +218,7 @@ export class GroupSession<K, V> {
       emitter: this.#emitter,
       reader,
       commits,
-      memberId,
+      memberId: membership.memberId,
       leaving: this.#leaving.signal,
       isNew: (assigned) => this.#known.isNew(assigned),
       isPaused: () => this.#isPaused,
@@ -263,7 +263,7 @@ export class GroupSession<K, V> {
 
   #look(): void {
     const nowMs = this.#client.runtime.clock.monotonic()
-    const signs = { nowMs, answeredMs: this.#membership.answeredMs, commitsFailSinceMs: this.#commits.failingSinceMs, inHand: this.#inHand }
+    const signs = { nowMs, ...this.#membership.signs, commitsFailSinceMs: this.#commits.failingSinceMs, inHand: this.#inHand }
     const stalled = findStuck(signs, this.#settings) ?? this.reader.stalled()
     if (stalled !== undefined) {
       this.#emitter.emit('stalled', { error: stalled }).catch(() => {})

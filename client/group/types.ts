@@ -89,6 +89,11 @@ export interface GroupEvents {
   readonly lost: { readonly partitions: readonly AssignedPartition[]; readonly error: TidemarkError }
   /** There are more members than partitions: this one has none and waits in reserve. Or it is needed again. */
   readonly idle: { readonly isIdle: boolean }
+  /**
+   * Another process has the place of this one's `instanceId`, and is alive or its session has not ended: this one asks on until it gets the place, or fails with
+   * `STALLED` after `stallTimeout`. Two processes with the same `instanceId` are a mistake; one that was restarted waits rightly.
+   */
+  readonly waiting: { readonly error: TidemarkError }
   /** There is no progress although there should be. The consumer fails with `error` right after. */
   readonly stalled: { readonly error: TidemarkError }
 }

@@ -54,6 +54,13 @@ export function configRecord(topicId: string, key: string, value: string | undef
   return { record: { $case: 'topicConfig', value: { topicId, key, value } } }
 }
 
+/** Sets how many replicas must be in sync, whatever topic it is. */
+export function setMinIsr(image: MetadataImage, topic: TopicMetadata, minIsr: number): MetadataRecord[] {
+  const [key, value] = ['min.insync.replicas', String(minIsr)]
+  const configs = { ...topic.configs, [key]: value }
+  return [configRecord(topic.topicId, key, value), ...followMinIsr(image, topic, { ...topic, configs, config: parseTopicConfig(configs) })]
+}
+
 function alterTopicConfig(image: MetadataImage, wanted: AlterConfig, refuseRepeated: (name: string) => void): MetadataRecord[] {
   if (wanted.resource === undefined) throw new TidemarkError('INVALID_REQUEST', 'the change does not say whose settings to change')
   if (wanted.resource.scope !== ConfigScope.TOPIC) {

@@ -4,6 +4,8 @@
  * - Leadership goes back to the first replica once it is in sync.
  * - Nodes that are drained lose their replicas, nodes that are filled get their share, a few at a time: a move copies a whole partition.
  *
+ * - Internal topics get the usual number of replicas when nodes come, see `raise-internal.ts`.
+ *
  * A move replaces one replica by another; the order of the target says who leads when all are in sync.
  */
 import type { MetadataRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
@@ -132,13 +134,14 @@ function withNode(
   return fullest !== undefined && loads.holds(fullest) > share.holds ? target.with(target.indexOf(fullest), nodeId) : undefined
 }
 
-function beginMove({ topic, partition, state }: Held, target: readonly number[], nodes: NodeStates): MetadataRecord | undefined {
+export function beginMove({ topic, partition, state }: Held, target: readonly number[], nodes: NodeStates): MetadataRecord | undefined {
   const present = targetReplicas(state)
   if (target.every((id, at) => id === present[at])) return undefined
   return changePartition(topic, partition, moveTo(state, target), nodes)
 }
 
-function freeMoves(image: MetadataImage, { isAlive }: NodeStates): number {
+/** How many moves may begin. */
+export function freeMoves(image: MetadataImage, { isAlive }: NodeStates): number {
   return partitionsOf(image).reduce((free, { state }) => {
     const isStuck = state.addingReplicas.some((id) => !isAlive(id) && !state.removingReplicas.includes(id))
     return isMoving(state) && !isStuck ? free - 1 : free

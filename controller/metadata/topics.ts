@@ -78,9 +78,12 @@ export function growTopics(image: MetadataImage, request: GrowTopicsRequest): De
   return { records: request.validateOnly ? [] : plan.records, response: { topics } }
 }
 
-/** The partitions one request adds: each entry is decided with those of the entries before it in place. */
 /** Replicas of which any one may be lost while another is being mended. */
-const REPLICAS_USUAL = 3
+export const REPLICAS_USUAL = 3
+/** With so many an acknowledged record shall be on two of them. */
+export const USUAL_MIN_ISR = 2
+
+/** The partitions one request adds: each entry is decided with those of the entries before it in place. */
 
 class Plan {
   readonly records: MetadataRecord[] = []
@@ -152,10 +155,10 @@ function createTopic(plan: Plan, wanted: CreateTopic, context: CreateContext): C
   return { name: wanted.name, error: undefined, topicId: Buffer.from(topicId, 'base64url'), partitions, replicas }
 }
 
-/** With three replicas an acknowledged record shall be on two of them, unless the creator says otherwise. */
+/** Unless the creator says otherwise. */
 function withMinIsr(configs: Readonly<Record<string, string>>, replicas: number): Readonly<Record<string, string>> {
   const key = 'min.insync.replicas'
-  return replicas < REPLICAS_USUAL || Object.hasOwn(configs, key) ? configs : { ...configs, [key]: '2' }
+  return replicas < REPLICAS_USUAL || Object.hasOwn(configs, key) ? configs : { ...configs, [key]: String(USUAL_MIN_ISR) }
 }
 
 function growTopic(plan: Plan, topic: TopicMetadata, wanted: GrowTopic): void {

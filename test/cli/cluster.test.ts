@@ -35,8 +35,8 @@ async function rows(...command: readonly string[]): Promise<Record<string, unkno
 describe('tidemark cluster', () => {
   it('nodes: says what each leads and holds', async () => {
     const nodes = await rows('cluster', 'nodes')
-    expect(nodes.map(({ node, alive, leads, replicas, inSync }) => ({ node, alive, leads, replicas, inSync }))).toEqual(
-      [1, 2, 3].map((node) => ({ node, alive: true, leads: 1, replicas: 3, inSync: 3 })),
+    expect(nodes.map(({ node, alive, state, leads, replicas, inSync }) => ({ node, alive, state, leads, replicas, inSync }))).toEqual(
+      [1, 2, 3].map((node) => ({ node, alive: true, state: 'alive', leads: 1, replicas: 3, inSync: 3 })),
     )
     expect(nodes.filter(({ controller }) => controller === true)).toHaveLength(1)
   })

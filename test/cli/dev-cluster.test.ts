@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { connect } from '../../client/index.ts'
+import { finished, startCli, untilPrinted } from './support.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../cli/tidemark.mjs', import.meta.url))
 
@@ -42,4 +43,24 @@ it('dev --nodes refuses a number that is none', async () => {
   })
   expect(await once(child, 'exit')).toEqual([2, null])
   expect(text).toContain('--nodes is 1 to 9, not 99')
+})
+
+it('dev --nodes says which process each node is, and, when one ends, the command that starts it again', async () => {
+  const child = startCli(['dev', '--nodes', '3', '--port', '0', '--temporary', '--set', 'auto_create_topics=false'])
+  const ended = once(child, 'exit')
+  const welcome = await untilPrinted(child, /said then\./)
+  const [, second = ''] = /nodes 1 to 3: \d+, (\d+), \d+/.exec(welcome) ?? []
+  const said = untilPrinted(child, /terminal of its own:\n\n.*\n/)
+  process.kill(Number(second), 'SIGKILL')
+  const [, command = ''] = / {2}\S+ (serve --node-id 2 .*)\n/.exec(await said) ?? []
+  expect(command).toContain('--set auto_create_topics=false --set voters=1@127.0.0.1:')
+  const again = startCli(command.split(' '))
+  try {
+    await untilPrinted(again, /node\.started/)
+  } finally {
+    const stopped = Promise.all([ended, finished(again)])
+    again.kill('SIGTERM')
+    child.kill('SIGINT')
+    expect((await stopped)[1].code).toBe(0)
+  }
 })

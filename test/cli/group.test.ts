@@ -19,6 +19,25 @@ async function filled(name: string, partitions = 1): Promise<string> {
 }
 
 describe('consume -g', () => {
+  it('says once that a member is idle because there are more members than partitions; not with --quiet, nor to a program', async () => {
+    const topic = await filled('narrow')
+    const args = ['consume', topic, '-g', 'crowd', '--offset', 'start']
+    const reading = startCli(args, { env: env() })
+    await untilPrinted(reading, /^9$/m)
+    const reserves = [
+      startCli(args, { env: env() }),
+      startCli([...args, '--quiet'], { env: env() }),
+      startCli([...args, '-o', 'jsonl'], { env: env() }),
+    ]
+    const ended = reserves.map((one) => finished(one))
+    await untilPrinted(reserves[0] as (typeof reserves)[number], /more members than partitions/)
+    await expect.poll(() => json('group', 'list')).toContainEqual(expect.objectContaining({ group: 'crowd', members: 4, idle: 3 }))
+    for (const one of [...reserves, reading]) one.kill('SIGINT')
+    const [loud, quiet, program] = await Promise.all(ended)
+    const sentence = 'group crowd has more members than partitions: this one has none, and waits until it is needed\n'
+    expect([loud?.stderr, quiet?.stderr, program?.stderr]).toEqual([sentence, '', ''])
+  })
+
   it('goes on where the group has come to, and wants to know where a new one begins', async () => {
     const topic = await filled('resumed')
     expect(await cli(['consume', topic, '-g', 'printers', '-n', '1'])).toMatchObject({
@@ -88,7 +107,7 @@ describe('group', () => {
     expect(done).toMatchObject({ code: 0, stderr: expect.stringMatching(/^undo: tidemark group reset movers --to moved:/) as unknown })
     expect(await committed()).not.toEqual(before)
     const undo = /^undo: tidemark (.*)$/m.exec(done.stderr)?.[1]?.split(' ') ?? []
-    expect(await cli([...undo, '--yes'])).toMatchObject({ code: 0 })
+    expect(await cli(undo)).toMatchObject({ code: 0 })
     expect(await committed()).toEqual(before)
   })
 
@@ -107,7 +126,7 @@ describe('group', () => {
     const topic = await filled('fresh')
     const done = await cli(['group', 'reset', 'newcomers', '--to', '4', '--topic', topic, '--yes', '-o', 'json'])
     expect(JSON.parse(done.stdout)).toEqual([{ topic, partition: 0, from: null, to: 4, member: null }])
-    expect(done.stderr).toBe('undo: tidemark group delete newcomers --topic fresh:0\n')
+    expect(done.stderr).toBe('undo: tidemark group delete newcomers --topic fresh:0 --yes\n')
     expect((await cli(['consume', topic, '-g', 'newcomers', '-n', '1'])).stdout).toBe('4\n')
     expect(await cli(['group', 'delete', 'newcomers', '--topic', 'fresh:0', '--yes'])).toMatchObject({ code: 0 })
     expect(await cli(['group', 'reset', 'nobody', '--to', 'earliest', '--yes'])).toMatchObject({ code: 3 })
@@ -187,6 +206,6 @@ describe('a target', () => {
   it('that changes nothing needs no undo, and groups are words of a shell', () => {
     const result = { topic: 't', partition: 0, offset: 4n, isClamped: false, memberId: '', error: undefined }
     expect(undoOf('g', [{ ...result, previous: 4n }])).toEqual([])
-    expect(undoOf("it's", [{ ...result, previous: 3n }])).toEqual(["undo: tidemark group reset 'it'\\''s' --to t:0=3"])
+    expect(undoOf("it's", [{ ...result, previous: 3n }])).toEqual(["undo: tidemark group reset 'it'\\''s' --to t:0=3 --yes"])
   })
 })

@@ -1,3 +1,4 @@
+import { stateOf } from '../../cli/cluster-nodes.ts'
 import { describe, expect, it } from 'vitest'
 import { pairOf, wholeNumber } from '../../cli/arguments.ts'
 import { EXIT, exitCodeOf } from '../../cli/exit-codes.ts'
@@ -100,5 +101,20 @@ describe('exit codes', () => {
   it('no error ends as success or as unhealthy', () => {
     for (const code of Object.keys(ERRORS) as ErrorCode[])
       expect([EXIT.failed, EXIT.usage, EXIT.notFound, EXIT.refused]).toContain(exitCodeOf(code))
+  })
+})
+
+describe('the state of a node, in a word', () => {
+  const node = { alive: true, shuttingDown: false, draining: false }
+  it.each([
+    [node, 3, 'alive'],
+    [{ ...node, alive: false }, 3, 'silent'],
+    [{ ...node, shuttingDown: true }, 3, 'stopping'],
+    [{ ...node, draining: true }, 3, 'draining'],
+    [{ ...node, draining: true }, undefined, 'draining'],
+    [{ ...node, draining: true }, 0, 'drained'],
+    [{ ...node, alive: false, draining: true }, 3, 'silent, draining'],
+  ])('%j with %j replicas is %s', (state, replicas, word) => {
+    expect(stateOf(state, replicas)).toBe(word)
   })
 })

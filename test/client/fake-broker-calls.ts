@@ -4,7 +4,13 @@ import { encodeErrorDetail, ERROR_TRAILER, toErrorDetail } from '../../protocol/
 import { ERRORS, TidemarkError } from '../../protocol/errors.ts'
 import { ClusterService } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import type { DescribeTopicsRequest, DescribeTopicsResponse, NodeDescription } from '../../protocol/gen/tidemark/v1/cluster.ts'
-import type { DeleteRecordsRequest, ListOffsetsRequest, ListOffsetsResponse } from '../../protocol/gen/tidemark/v1/log.ts'
+import type {
+  DeleteRecordsRequest,
+  DescribeLogsRequest,
+  ListOffsetsRequest,
+  ListOffsetsResponse,
+  PartitionLogDescription,
+} from '../../protocol/gen/tidemark/v1/log.ts'
 import { OffsetPosition } from '../../protocol/gen/tidemark/v1/log.ts'
 import { readBaseOffset, readMaxTimestamp } from '../../protocol/batch-header.ts'
 import { logService } from '../../protocol/log-codec.ts'
@@ -21,6 +27,7 @@ export function unaryHandlers(
     describeCluster: () => ({ clusterId: 'fake', controllerId: 0, nodes: nodesOf(broker), metadataVersion: broker.metadataVersion }),
     initProducer: () => ({ producerId: broker.nextProducerId++, producerEpoch: 0 }),
     describeTopics: (request: DescribeTopicsRequest) => describeTopics(broker, request),
+    describeLogs: (request: DescribeLogsRequest) => ({ partitions: request.topics.flatMap((name) => logsOf(broker, node, name)) }),
     listOffsets: (request: ListOffsetsRequest) => listOffsets(broker, node, request),
     deleteRecords: (request: DeleteRecordsRequest) => ({
       partitions: request.partitions.map(({ topic, partition, target }) => {
@@ -106,6 +113,22 @@ function knownTopic({ name, topicId, maxMessageBytes, partitions }: FakeTopic): 
       removing: [],
     })),
   }
+}
+
+function logsOf(broker: FakeState, node: number, name: string): PartitionLogDescription[] {
+  const { partitions = [] } = broker.topics.get(name) ?? {}
+  const led = partitions.filter(({ leader }) => leader === node)
+  return led.map(({ partition, logStart, end }) => ({
+    topic: name,
+    partition,
+    logStartOffset: logStart,
+    highWatermark: end,
+    logEndOffset: end,
+    flushedOffset: end,
+    sizeBytes: 0,
+    segmentCount: 1,
+    error: undefined,
+  }))
 }
 
 function listOffsets(broker: FakeState, node: number, request: ListOffsetsRequest): ListOffsetsResponse {

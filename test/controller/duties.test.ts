@@ -3,12 +3,14 @@ import { describe, expect, it } from 'vitest'
 import { alterNodes } from '../../controller/metadata/alter-nodes.ts'
 import { alterPartitions } from '../../controller/metadata/alter-partitions.ts'
 import { drainReplicas, ELECTIONS_MAX, fillNodes, MOVES_MAX, preferLeaders } from '../../controller/metadata/duties.ts'
-import type { MetadataImage, NodeMetadata } from '../../controller/metadata/image.ts'
+import type { MetadataImage, NodeMetadata, TopicMetadata } from '../../controller/metadata/image.ts'
 import { fenceNodes, unfenceNode } from '../../controller/metadata/node-states.ts'
+import { raiseInternal } from '../../controller/metadata/raise-internal.ts'
 import { listReassignments } from '../../controller/metadata/reassign.ts'
 import { createTopics } from '../../controller/metadata/topics.ts'
 import { NodeAction } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import type { MetadataRecord } from '../../protocol/gen/tidemark/v1/metadata.ts'
+import { CONSUMER_OFFSETS_TOPIC } from '../../protocol/internal-topics.ts'
 import { clusterOf, commit, createContext, enter } from './fixtures.ts'
 
 function withTopic(image: MetadataImage, partitions: number, replicas: number, name = 'orders'): MetadataImage {
@@ -71,9 +73,13 @@ function settle(start: MetadataImage, filling: number[] = []): { image: Metadata
     const { version } = image
     image = record(image, preferLeaders(image))
     image = record(image, drainReplicas(image))
-    const { records, filled } = fillNodes(image, toFill)
-    image = record(image, records)
-    for (const nodeId of filled) toFill.delete(nodeId)
+    const raised = toFill.size > 0 ? raiseInternal(image) : []
+    image = record(image, raised)
+    if (raised.length === 0) {
+      const { records, filled } = fillNodes(image, toFill)
+      image = record(image, records)
+      for (const nodeId of filled) toFill.delete(nodeId)
+    }
     expect(listReassignments(image).partitions.length).toBeLessThanOrEqual(MOVES_MAX)
     image = catchUp(image)
     if (image.version === version && toFill.size === 0) return { image, rounds }
@@ -178,5 +184,39 @@ describe('fillNodes', () => {
   it('leaves everything as it is where nodes have their share', () => {
     const image = withTopic(clusterOf(3), 7, 2)
     expect(fillNodes(image, [1, 2, 3])).toEqual({ records: [], filled: [1, 2, 3] })
+  })
+})
+
+describe('raiseInternal', () => {
+  const made = (partitions: number): MetadataImage => withTopic(withTopic(clusterOf(1), partitions, 1, CONSUMER_OFFSETS_TOPIC), 3, 1)
+  const topicOf = (image: MetadataImage, name: string) => image.topics.get(name) as TopicMetadata
+
+  it('gives an internal topic that was made on one node three replicas when two more come, so many at a time, and no other topic', () => {
+    const grown = enter(enter(made(MOVES_MAX + 4), 2), 3)
+    expect(raiseInternal(grown)).toHaveLength(MOVES_MAX)
+    const { image } = settle(grown, [2, 3])
+    const { partitions, configs } = topicOf(image, CONSUMER_OFFSETS_TOPIC)
+    expect(new Set(partitions.map(({ replicas }) => replicas.toSorted((a, b) => a - b).join()))).toEqual(new Set(['1,2,3']))
+    expect(partitions.every(({ isr }) => isr.length === 3)).toBe(true)
+    expect(configs['min.insync.replicas']).toBe('2')
+    expect(topicOf(image, 'orders').partitions.map(({ replicas }) => replicas.length)).toEqual([1, 1, 1])
+    expect(topicOf(image, 'orders').configs).toEqual({})
+    expect(Object.values(counts(image, 'leads')).every((leads) => leads >= Math.floor((MOVES_MAX + 7) / 3))).toBe(true)
+    expect(raiseInternal(image)).toEqual([])
+  })
+
+  it('asks for two in sync only once there are three of each partition', () => {
+    const grown = enter(enter(made(2), 2), 3)
+    const moving = record(grown, raiseInternal(grown))
+    expect(raiseInternal(moving)).toEqual([])
+    expect(topicOf(moving, CONSUMER_OFFSETS_TOPIC).configs['min.insync.replicas']).toBeUndefined()
+    const whole = catchUp(moving)
+    expect(topicOf(record(whole, raiseInternal(whole)), CONSUMER_OFFSETS_TOPIC).configs['min.insync.replicas']).toBe('2')
+  })
+
+  it('does nothing with two nodes, nor for a node that is drained', () => {
+    const two = enter(made(2), 2)
+    expect(raiseInternal(two)).toEqual([])
+    expect(raiseInternal(act(enter(two, 3), 3, NodeAction.DRAIN))).toEqual([])
   })
 })

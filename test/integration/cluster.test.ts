@@ -191,6 +191,44 @@ describe('three nodes', () => {
     expect(members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
   })
+
+  it('let a voter that lost its disk in that was started with voters, in vain, before it was told to join', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const wiped = made[2] as TestNode
+    const tm = await client(...made)
+    await tm.admin.createTopic('orders', { partitions: 3 })
+    await wiped.stop()
+    wiped.wipe()
+    const refused = await wiped.start().then(
+      () => wiped.running?.failed,
+      (error: unknown) => error,
+    )
+    expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await wiped.stop()
+    wiped.settings = { join: made.slice(0, 2).map(({ port }) => ({ host: '127.0.0.1', port })) }
+    await wiped.start()
+    await expect.poll(() => isrOf(tm, 'orders'), { timeout: 20_000 }).toEqual([3, 3, 3])
+    const votersOf = async (): Promise<number[]> =>
+      (await tm.admin.cluster.describeQuorum()).members.filter(({ voter }) => voter).map(({ nodeId }) => nodeId)
+    await expect.poll(votersOf, { timeout: 20_000 }).toEqual([1, 2, 3])
+  })
+})
+
+describe('a controller that was removed from the quorum', () => {
+  it('says that it does not vote, and is healthy once it was let in again', async () => {
+    const made = await clusterOf(3)
+    await startAll(made)
+    const tm = await client(...made)
+    const removed = made[2] as TestNode
+    expect(await healthOf(removed)).toEqual([])
+    await tm.admin.cluster.removeController(3)
+    await expect.poll(() => healthOf(removed), { timeout: 20_000 }).toEqual(['NOT_A_VOTER'])
+    await removed.stop()
+    removed.settings = { join: [{ host: '127.0.0.1', port: made[0]?.port ?? 0 }] }
+    await removed.start()
+    await expect.poll(() => healthOf(removed), { timeout: 20_000 }).toEqual([])
+  })
 })
 
 describe('a node of one cluster', () => {
@@ -219,6 +257,12 @@ describe('a node that is alone', () => {
     const tm = await client(first)
     await tm.admin.createTopic('orders', { partitions: 3 })
     await send(tm, 'orders', 0, 100)
+    const group = { group: 'billing', start: 'earliest' } as const
+    for await (const message of tm.consumer('orders', group)) {
+      await message.commit()
+      break
+    }
+    const committed = await tm.admin.groups.offsets('billing')
     for (const nodeId of [2, 3]) {
       const node = new TestNode(nodeId, await freePort(), { join: [{ host: '127.0.0.1', port: first.port }] })
       nodes.push(node)
@@ -244,9 +288,15 @@ describe('a node that is alone', () => {
       (await tm.admin.describeTopic('orders')).partitions.map(({ leader }) => leader).sort((a, b) => a - b)
     await expect.poll(leadersOf, { timeout: 30_000 }).toEqual([1, 2, 3])
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(100))
+    // What keeps the groups was made on the first node alone; nobody has to think of it.
+    await expect.poll(async () => new Set(await isrOf(tm, '__consumer_offsets')), { timeout: 30_000 }).toEqual(new Set([3]))
+    const configs = async () => (await tm.admin.describeTopic('__consumer_offsets')).configs
+    await expect.poll(configs, { timeout: 30_000 }).toMatchObject({ 'min.insync.replicas': '2' })
     // The first of them may go now.
     await first.stop()
-    expect(await valuesIn(await client(nodes[1] as TestNode), 'replicated')).toEqual(numbers(100))
+    const left = await client(nodes[1] as TestNode)
+    expect(await valuesIn(left, 'replicated')).toEqual(numbers(100))
+    expect(await left.admin.groups.offsets('billing')).toEqual(committed)
   })
 })
 

@@ -64,6 +64,12 @@ describe('docker-compose.yml', () => {
     expect(dockerfile).toContain('ENTRYPOINT ["tidemark"]')
   })
 
+  it('has an image with the dependencies of the lock file, which takes --insecure from whoever runs it', () => {
+    expect(dockerfile).toContain('cp package-lock.json')
+    expect(dockerfile).toContain('npm ci --omit=dev')
+    expect(dockerfile).not.toMatch(/npm install|ENV.*INSECURE/)
+  })
+
   it('becomes processes on loopback addresses that know each other', () => {
     const ports = new Map([
       ['tidemark-1', 4001],
@@ -86,6 +92,8 @@ describe('docker-compose.yml', () => {
     ['a value that is none', 'restart: unless-stopped', 'restart: sometimes', /restart cannot be "sometimes"/],
     ['a duration without a unit', 'interval: 2s', 'interval: 2', /interval cannot be 2/],
     ['a port published twice', '127.0.0.1:19093:9092', '127.0.0.1:19092:9092', /a port of its own/],
+    ['an image that is built once more', 'pull_policy: never', 'build: .', /one service builds the image/],
+    ['a service with an image of its own', 'hostname: tidemark-2', 'image: other', /runs the same image/],
     ['a volume that is not declared', 'tidemark-3:/data', 'elsewhere:/data', /named volume/],
   ])('is refused with %s', (_what, from, to, message) => {
     const directory = mkdtempSync(join(tmpdir(), 'tidemark-compose-'))

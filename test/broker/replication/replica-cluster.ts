@@ -121,6 +121,8 @@ export class ReplicaCluster {
     this.#commit(records)
     this.deliverAll()
     await this.time.advance(200)
+    // A slow disk may have taken longer.
+    while (this.nodes.some(({ partition }) => partition === undefined)) await this.time.advance(10)
   }
 
   /** Of none of the nodes. */

@@ -87,6 +87,46 @@ describe('a group', () => {
     expect([...told].sort()).toEqual(['assigned orders-0', 'idle', 'needed'])
   })
 
+  it('tells a second process with the same instance id, once, that it waits; it gets the place when the first one leaves', async () => {
+    const { tm } = await start()
+    await tm.admin.createTopic('orders')
+    const options = { group: 'billing', start: 'earliest', instanceId: 'one' } as const
+    const [a, b] = [tm.consumer('orders', options), tm.consumer('orders', options)]
+    const first = once(a, 'assigned')
+    const runA = a.run(() => {})
+    await first
+    const told = notes(b)
+    const waiting = once(b, 'waiting')
+    const runB = b.run(() => {})
+    expect((await waiting).error).toMatchObject({
+      code: 'UNRELEASED_INSTANCE_ID',
+      message: expect.stringMatching(/^one of group billing is member/),
+    })
+    const assigned = once(b, 'assigned')
+    await a.close()
+    await assigned
+    await b.close()
+    await Promise.all([runA, runB])
+    expect(told).toEqual(['waiting: UNRELEASED_INSTANCE_ID', 'assigned orders-0'])
+  })
+
+  it('says, when it gives up, that another process has its instance id', async () => {
+    const { tm } = await start()
+    await tm.admin.createTopic('orders')
+    const options = { group: 'billing', start: 'earliest', instanceId: 'one' } as const
+    const a = tm.consumer('orders', options)
+    const first = once(a, 'assigned')
+    const runA = a.run(() => {})
+    await first
+    const b = tm.consumer('orders', { ...options, stallTimeout: '300ms', closeTimeout: '10ms' })
+    await expect(b.run(() => {})).rejects.toMatchObject({
+      code: 'STALLED',
+      message: expect.stringMatching(/has not let this member in for more than 300ms: one of group billing is member/),
+    })
+    await a.close()
+    await runA
+  })
+
   it('reads topics that a regular expression finds, also those made later, from their start', async () => {
     const { tm } = await start()
     await tm.admin.createTopic('audit.eu')

@@ -42,6 +42,7 @@ export function notes(member: GroupConsumer<Buffer, Buffer>): string[] {
   member.on('revoked', ({ partitions }) => void told.push(`revoked ${names(partitions)}`))
   member.on('lost', ({ partitions }) => void told.push(`lost ${names(partitions)}`))
   member.on('idle', ({ isIdle }) => void told.push(isIdle ? 'idle' : 'needed'))
+  member.on('waiting', ({ error }) => void told.push(`waiting: ${error.code}`))
   member.on('stalled', ({ error }) => void told.push(`stalled: ${error.message}`))
   return told
 }
