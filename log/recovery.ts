@@ -194,9 +194,7 @@ export async function takeUpIndexes(segment: Segment, endOffset: number, interva
     segment.activate({ offsets: new OffsetIndex(), times: new TimeIndex() })
     return
   }
-  const indexes = await segment.loadIndexes(intervalBytes)
-  indexes.times.truncate(endOffset - segment.baseOffset)
-  segment.activate(indexes)
+  segment.activate(await segment.loadIndexes(intervalBytes, endOffset))
 }
 
 /**

@@ -64,7 +64,12 @@ describe('the time index', () => {
     index.append(0x0102030406, 9)
     expect(hex(index.bytes)).toBe('000000010203040500000007' + '000000010203040600000009')
     expect(index.maxTimestamp).toBe(0x0102030406)
-    expect([0, 0x0102030405, 0x0102030406, 0x0102030407].map((ms) => index.lookup(ms))).toEqual([0, 0, 8, 10])
+    expect([0, 0x0102030405, 0x0102030406, 0x0102030407].map((ms) => index.lastBefore(ms)?.relativeOffset)).toEqual([
+      undefined,
+      undefined,
+      7,
+      9,
+    ])
   })
 
   it.each([
