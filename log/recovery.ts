@@ -237,10 +237,15 @@ async function readSnapshot(parts: SegmentParts, directory: string, recoveryOffs
 async function replayDurablePart(segments: readonly Segment[], start: Checkpoint, replay: Replay): Promise<void> {
   for (const mark of start.segments) {
     const segment = segments.find((one) => one.baseOffset === mark.baseOffset)
-    const end = await segment?.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch) => {
-      replay.apply(batch)
-      return true
+    let wrong: Damage | undefined
+    const end = await segment?.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch, position) => {
+      const epoch = readLeaderEpoch(batch)
+      // No checksum covers it, and by what is made of it here the log may be cut.
+      if (epoch < replay.epochs.latest) wrong = { position, what: `leader epoch ${epoch} follows ${replay.epochs.latest}` }
+      else replay.apply(batch)
+      return wrong === undefined
     })
-    if (end?.damage !== undefined) throw damaged(`${segment?.path} at byte ${end.damage.position}: ${end.damage.what}`)
+    const damage = wrong ?? end?.damage
+    if (damage !== undefined) throw damaged(`${segment?.path} at byte ${damage.position}: ${damage.what}`)
   }
 }

@@ -23,6 +23,7 @@ import {
 } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
+import { readPartitionFile } from './partition-directory.ts'
 import { ProducerState } from './producer-state.ts'
 import { chooseSegments, follows, isStray, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
@@ -105,13 +106,11 @@ class Verifier {
   }
 
   async #checkPartitionFile(): Promise<void> {
-    const content = await this.#read(PARTITION_FILE)
-    if (content === undefined) return this.#note(PARTITION_FILE, undefined, 'damage', 'is missing')
     try {
-      const { topicId } = JSON.parse(content.toString('utf8')) as { topicId?: unknown }
-      if (typeof topicId !== 'string') this.#note(PARTITION_FILE, undefined, 'damage', 'names no topic id')
+      const present = await readPartitionFile(this.#files, this.#directory)
+      if (present === undefined) this.#note(PARTITION_FILE, undefined, 'damage', 'is missing')
     } catch {
-      this.#note(PARTITION_FILE, undefined, 'damage', 'is not JSON')
+      this.#note(PARTITION_FILE, undefined, 'damage', 'is damaged')
     }
   }
 
