@@ -11,6 +11,7 @@ import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile, replaceFile } from '../runtime/atomic-file.ts'
 import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
 import { cutBatches, type Damage, type Found, type Wanted } from './batch-walk.ts'
+import type { SegmentMark } from './checkpoint.ts'
 import { allOf } from './data-dir-files.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, segmentName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
@@ -63,6 +64,10 @@ export class Segment {
     this.baseOffset = baseOffset
     this.generation = generation
     this.sizeBytes = sizeBytes
+  }
+
+  get mark(): SegmentMark {
+    return { baseOffset: this.baseOffset, sizeBytes: this.sizeBytes, generation: this.generation }
   }
 
   get path(): string {

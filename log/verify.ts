@@ -146,7 +146,7 @@ class Verifier {
   }
 
   /** Returns the offset the next segment must begin with; undefined when that cannot be known. */
-  async #checkSegment(id: SegmentId, isLast: boolean, { segments, compaction }: Checkpoint): Promise<number | undefined> {
+  async #checkSegment(id: SegmentId, isLast: boolean, { segments, compaction, recoveryOffset }: Checkpoint): Promise<number | undefined> {
     const base = id.baseOffset
     const name = segmentName(id, LOG_SUFFIX)
     const durableBytes = segments.find((mark) => mark.baseOffset === base)?.sizeBytes ?? 0
@@ -171,6 +171,13 @@ class Verifier {
       indexes.sawBatch(position, header.lastOffset, header.maxTimestamp)
       expected = header.lastOffset + 1
       end = position + header.sizeBytes
+      if (end === durableBytes && base === segments.at(-1)?.baseOffset && expected !== recoveryOffset)
+        this.#note(
+          CHECKPOINT_FILE,
+          undefined,
+          'damage',
+          `says that offset ${recoveryOffset} follows on what was durable, it is ${expected}`,
+        )
       this.#batchCount++
       this.#recordCount += header.recordCount
       this.#sizeBytes += header.sizeBytes
