@@ -19,7 +19,7 @@ const { values } = parseArgs({
     /** How often a store is opened, and calls to it each time. */
     sessions: { type: 'string', default: '7' },
     steps: { type: 'string', default: '8' },
-    'per-moment': { type: 'string', default: '12' },
+    'per-moment': { type: 'string', default: '14' },
     recorded: { type: 'boolean', default: false },
     record: { type: 'boolean', default: false },
   },
