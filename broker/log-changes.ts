@@ -2,7 +2,9 @@
 import type { DataDir } from '../log/data-dir.ts'
 import type { PartitionLog } from '../log/partition-log.ts'
 import { TidemarkError } from '../protocol/errors.ts'
+import type { Runtime } from '../runtime/runtime.ts'
 import type { Partition } from './partition.ts'
+import { mayBeRefetched } from './replication/damaged-replica.ts'
 
 interface Changed {
   readonly log: PartitionLog
@@ -12,27 +14,30 @@ interface Changed {
 
 export class LogChanges {
   readonly #dataDir: DataDir
+  readonly #runtime: Pick<Runtime, 'log'>
+  readonly #nodeId: number
   readonly #fail: (partition: Partition, error: TidemarkError) => void
   readonly #underWay = new Map<Partition, Promise<void>>()
 
   /** `fail`: the log cannot be opened again. */
-  constructor(dataDir: DataDir, fail: (partition: Partition, error: TidemarkError) => void) {
-    this.#dataDir = dataDir
+  constructor(
+    parts: { readonly dataDir: DataDir; readonly runtime: Pick<Runtime, 'log'>; readonly nodeId: number },
+    fail: (partition: Partition, error: TidemarkError) => void,
+  ) {
+    this.#dataDir = parts.dataDir
+    this.#runtime = parts.runtime
+    this.#nodeId = parts.nodeId
     this.#fail = fail
   }
 
   /** Cuts the log of a partition that follows. Rejects when it could not be cut; then it is as it was. */
   truncate(partition: Partition, offset: number): Promise<void> {
-    return this.#change(partition, () => this.#dataDir.truncateLog(partition.log, offset))
+    return this.#change(partition, () => this.#truncated(partition, offset))
   }
 
   /** Sets the log of a partition aside and begins anew at `offset`. */
   reset(partition: Partition, offset: number): Promise<void> {
-    const { topic, topicId, partition: number, config } = partition
-    return this.#change(partition, async () => ({
-      log: await this.#dataDir.resetLog({ topic, topicId, partition: number, config }, offset),
-      failure: undefined,
-    }))
+    return this.#change(partition, () => this.#begunAnew(partition, offset))
   }
 
   /** Resolves when nothing is under way for the partition. */
@@ -42,6 +47,22 @@ export class LogChanges {
 
   pending(): Iterable<Promise<void>> {
     return this.#underWay.values()
+  }
+
+  async #truncated(partition: Partition, offset: number): Promise<Changed> {
+    try {
+      return await this.#dataDir.truncateLog(partition.log, offset)
+    } catch (error) {
+      // What is left cannot be opened. Nobody counts on it: then nothing would change any more that has it opened again.
+      if (!TidemarkError.is(error) || error.code !== 'CORRUPT_LOG' || !mayBeRefetched(partition.metadata, this.#nodeId)) throw error
+      const { topic, partition: number, metadata } = partition
+      this.#runtime.log.error('replica.set-aside', { topic, partition: number, leaderId: metadata.leader, error: error.message })
+      return this.#begunAnew(partition, 0)
+    }
+  }
+
+  async #begunAnew({ topic, topicId, partition, config }: Partition, offset: number): Promise<Changed> {
+    return { log: await this.#dataDir.resetLog({ topic, topicId, partition, config }, offset), failure: undefined }
   }
 
   async #change(partition: Partition, change: () => Promise<Changed>): Promise<void> {

@@ -43,7 +43,7 @@ export interface RegistryHost extends PartitionHost<Partition> {
   reviewed(partition: Partition): void
   /** The partition is gone from this node. */
   closed(partition: Partition): void
-  /** A log could not be opened because it is damaged. */
+  /** A log could not be opened. */
   unreadable(replica: { readonly topic: string; readonly topicId: string; readonly partition: number }, error: TidemarkError): void
   isGivenUp(replica: { readonly topic: string; readonly partition: number }): boolean
   /** What the metadata knows of a partition that is not on this node; for refusals. */
@@ -73,7 +73,7 @@ export class PartitionRegistry {
     this.#runtime = parts.runtime
     this.#partitionBudgetBytes = parts.partitionBudgetBytes
     this.#host = parts.host
-    this.changes = new LogChanges(parts.dataDir, (partition, error) => this.#fail(partition, error))
+    this.changes = new LogChanges({ ...parts, nodeId: parts.host.nodeId }, (partition, error) => this.#fail(partition, error))
   }
 
   /** The partition, ready for work. Throws `UNKNOWN_TOPIC`, `UNKNOWN_PARTITION`, `UNKNOWN_TOPIC_ID`, `LEADER_NOT_AVAILABLE`, `NOT_LEADER` when it is on other nodes, or why it could not be opened. */
@@ -232,8 +232,7 @@ export class PartitionRegistry {
     if (slots?.get(number) !== opening) return
     slots.set(number, slot)
     if (slot.state === 'open') this.#host.reviewed(slot.partition)
-    else if (slot.state === 'failed' && slot.error.code === 'CORRUPT_LOG')
-      this.#host.unreadable({ topic: topic.name, topicId: topic.topicId, partition: number }, slot.error)
+    else if (slot.state === 'failed') this.#host.unreadable({ topic: topic.name, topicId: topic.topicId, partition: number }, slot.error)
   }
 
   #removeTopic(topic: TopicMetadata): void {
@@ -269,8 +268,9 @@ export class PartitionRegistry {
     this.#runtime.log.error('partition.failed', { topic, partition: number, code: error.code, error: error.message })
     partition.retire(error)
     this.#host.closed(partition)
-    const slot = this.#topics.get(topic)?.get(number)
-    if (slot?.state === 'open' && slot.partition === partition) this.#topics.get(topic)?.set(number, { state: 'failed', topicId, error })
+    if (this.peekById(topicId, number) !== partition) return
+    this.#topics.get(topic)?.set(number, { state: 'failed', topicId, error })
+    this.#host.unreadable(partition, error)
   }
 
   #update(partition: Partition, topic: TopicMetadata, metadata: PartitionMetadata): void {

@@ -7,6 +7,7 @@
  *                    state:   key   = `state`; value = uint32 CRC-32C of the rest, JSON `StateValue`
  * <path>/log.end     key `end`: uint48 number of the save, uint32 CRC of its state value
  * <path>/<index>-<term>.snapshot    uint32 CRC-32C of the rest, encoded QuorumSnapshot
+ * <path>/unfinished  only while the databases are made
  * ```
  * LevelDB does not sync unless asked, so a save is one batch with `sync`: entries and state together. And its own recovery
  * drops damaged entries in silence: one flipped bit in its write-ahead log takes everything behind it away. A voter that has
@@ -21,12 +22,14 @@ import type { Level } from 'level'
 import { crc32c } from '../protocol/crc32c.ts'
 import { type ErrorCode, TidemarkError } from '../protocol/errors.ts'
 import { invariant } from '../runtime/invariant.ts'
+import { isTemporary, writeFileAtomic } from '../runtime/atomic-file.ts'
 import type { Files } from '../runtime/runtime.ts'
 import type { Entry, HardState, Snapshot } from './raft/messages.ts'
 import type { RaftChange, RaftState, RaftStore } from './raft-store.ts'
 import { decodeEntry, encodeEntry } from './quorum-codec.ts'
 import { SnapshotFiles } from './snapshot-files.ts'
 
+const UNFINISHED = 'unfinished'
 const LINK_BYTES = 8
 const STATE_KEY = 'state'
 const END_KEY = 'end'
@@ -66,16 +69,35 @@ const NEW_STATE: StateValue = {
 /** Opens or makes the directories. Throws `DATA_DIR_LOCKED`, `CORRUPT_LOG` or `DATA_DIR_INVALID`. */
 export async function openLevelRaftStore(path: string, files: Files): Promise<RaftStore> {
   await files.makeDirectory(path)
+  const isNew = await beginNew(path, files)
   // Opening takes several syncs each: at the same time. What the other opened is closed again when one fails.
   const opened = await Promise.allSettled([openDatabase(`${path}/log`), openDatabase(`${path}/log.end`)])
   const [log, end] = opened
   if (log.status === 'fulfilled' && end.status === 'fulfilled') {
-    // LevelDB syncs what is in its directory, not that the directory is there: without it the store would look like a new one.
+    // LevelDB syncs what is in its directory, not that the directory is there: without it the store would look like a new one. Nor that its newest
+    // list of files has taken the place of the one before, which in a new database was never synced.
+    await Promise.all([`${path}/log`, `${path}/log.end`].map((directory) => files.syncDirectory(directory)))
+    if (isNew) await files.remove(`${path}/${UNFINISHED}`)
     for (const directory of [path, path.slice(0, path.lastIndexOf('/'))]) await files.syncDirectory(directory || '/')
     return new LevelRaftStore(path, log.value, end.value, new SnapshotFiles(path, files))
   }
   for (const result of opened) if (result.status === 'fulfilled') await result.value.close()
   throw log.status === 'rejected' ? log.reason : (end as PromiseRejectedResult).reason
+}
+
+/**
+ * Whether there is no store yet. LevelDB makes its first list of files without a sync: a crash then leaves a database that cannot be opened. A mark, durable before and
+ * gone after, tells such a one, to which nothing was ever saved, from one that was damaged.
+ */
+async function beginNew(path: string, files: Files): Promise<boolean> {
+  const names = (await files.list(path)).filter((name) => !isTemporary(name))
+  if (names.includes(UNFINISHED)) {
+    for (const database of ['log', 'log.end']) await files.removeTree(`${path}/${database}`)
+    return true
+  }
+  if (names.length > 0) return false
+  await writeFileAtomic(files, path, UNFINISHED, Buffer.alloc(0))
+  return true
 }
 
 class LevelRaftStore implements RaftStore {

@@ -3,11 +3,11 @@
  *
  * When it was written, everything below `recoveryOffset` was durable, and the segments had at least these sizes. All but the last are
  * sealed: their sizes are exact for ever. Replaced atomically; the producer snapshot of the same offset and the indexes are
- * durable before it. A bit that flips in one of its numbers would have recovery cut off what was acknowledged: the last field is a CRC-32C of the
- * text without it. Version 1 had none.
+ * durable before it. A bit that flips in one of its numbers would have recovery cut off what was acknowledged: it has a checksum, as
+ * every `jsonFile`.
  */
-import { crc32c } from '../protocol/crc32c.ts'
 import { TidemarkError } from '../protocol/errors.ts'
+import { jsonFile, parseJsonFile } from './data-dir-files.ts'
 import type { SegmentId } from './file-names.ts'
 
 export interface SegmentMark extends SegmentId {
@@ -37,31 +37,22 @@ export interface Checkpoint {
   readonly compaction: CompactionState
 }
 
-const VERSION = 2
-const VERSION_WITHOUT_CRC = 1
-
 export function serializeCheckpoint({ logStartOffset, recoveryOffset, activeSinceMs, ...rest }: Checkpoint): Buffer {
   const segments = rest.segments.map(({ baseOffset, sizeBytes, generation }) =>
     generation === 0 ? [baseOffset, sizeBytes] : [baseOffset, sizeBytes, generation],
   )
   // Only where there is something to say: on a full disk a checkpoint must be small.
   const compaction = Object.values(rest.compaction).some((value) => value !== 0) ? rest.compaction : undefined
-  const fields = { version: VERSION, logStartOffset, recoveryOffset, activeSinceMs, segments, compaction }
-  return Buffer.from(`${JSON.stringify({ ...fields, crc: checksumOf(fields) })}\n`)
-}
-
-function checksumOf(fields: object): number {
-  return crc32c(Buffer.from(JSON.stringify(fields)))
+  return jsonFile({ logStartOffset, recoveryOffset, activeSinceMs, segments, compaction })
 }
 
 /** Throws `CORRUPT_LOG` when it is not what `serializeCheckpoint` writes. */
 export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
-  const { crc, ...fields } = parseObject(content)
+  const fields = parseJsonFile(content) ?? {}
   const { logStartOffset, recoveryOffset, activeSinceMs } = fields
   const segments = Array.isArray(fields.segments) ? fields.segments.map(parseMark) : [undefined]
   const compaction = parseCompaction(fields.compaction ?? NEVER_COMPACTED)
   const isSound =
-    (fields.version === VERSION ? crc === checksumOf(fields) : fields.version === VERSION_WITHOUT_CRC && crc === undefined) &&
     compaction !== undefined &&
     isCount(logStartOffset) &&
     isCount(recoveryOffset) &&
@@ -76,15 +67,6 @@ export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
     )
   }
   return { logStartOffset, recoveryOffset, activeSinceMs, segments: segments as SegmentMark[], compaction }
-}
-
-function parseObject(content: Buffer): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(content.toString('utf8'))
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}
-  } catch {
-    return {}
-  }
 }
 
 function parseMark(value: unknown): SegmentMark | undefined {

@@ -1,4 +1,5 @@
 /** What the files of a data directory are made and read with. */
+import { crc32c } from '../protocol/crc32c.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { type DirectoryHealth, isDiskBroken } from './directory-health.ts'
 import type { Files } from '../runtime/runtime.ts'
@@ -34,21 +35,34 @@ function parentOf(path: string): string {
   return end < 0 ? '.' : path.slice(0, end) || '/'
 }
 
+const VERSION = 2
+const VERSION_WITHOUT_CRC = 1
+
+/**
+ * A file that holds one object. A bit that flips in it must not make another object of it: the last field is a CRC-32C of the text
+ * without it. Version 1 had none.
+ */
 export function jsonFile(fields: object): Buffer {
-  return Buffer.from(`${JSON.stringify(fields)}\n`)
+  const sealed = { version: VERSION, ...fields }
+  return Buffer.from(`${JSON.stringify({ ...sealed, crc: checksumOf(sealed) })}\n`)
 }
 
-/** Throws `DATA_DIR_INVALID` when it is no object in JSON. */
-export function parseJsonFile(content: Buffer, path: string): Record<string, unknown> {
-  const damaged = (cause?: unknown): TidemarkError => new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`, { cause })
+/** The fields that `jsonFile` was given; undefined when the content is damaged, or of another version. */
+export function parseJsonFile(content: Buffer): Record<string, unknown> | undefined {
   let value: unknown
   try {
     value = JSON.parse(content.toString('utf8'))
-  } catch (error) {
-    throw damaged(error)
+  } catch {
+    return undefined
   }
-  if (typeof value !== 'object' || value === null) throw damaged()
-  return value as Record<string, unknown>
+  if (typeof value !== 'object' || value === null) return undefined
+  const { crc, ...sealed } = value as Record<string, unknown>
+  const isSound = sealed.version === VERSION ? crc === checksumOf(sealed) : sealed.version === VERSION_WITHOUT_CRC && crc === undefined
+  return isSound ? sealed : undefined
+}
+
+function checksumOf(fields: object): number {
+  return crc32c(Buffer.from(JSON.stringify(fields)))
 }
 
 /** System errors as ours, with the path and what they mean. A device that fails is out of service for all (`health`). */

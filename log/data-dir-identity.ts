@@ -7,7 +7,6 @@ import { jsonFile, parseJsonFile } from './data-dir-files.ts'
 
 const IDENTITY_FILE = 'meta.properties.json'
 const CLEAN_SHUTDOWN_FILE = 'clean-shutdown'
-const FORMAT_VERSION = 1
 
 export interface DataDirIdentity {
   /** Empty until the node has been in a cluster. */
@@ -26,9 +25,7 @@ export async function readIdentity(files: Files, directory: string): Promise<Dat
   const path = `${directory}/${IDENTITY_FILE}`
   const content = await readSmallFile(files, path)
   if (content === undefined) return undefined
-  const { version, clusterId, nodeId, directoryId, starts = 0, imageOf = '' } = parseJsonFile(content, path)
-  if (version !== FORMAT_VERSION)
-    throw new TidemarkError('DATA_DIR_INVALID', `${path} has format version ${String(version)}, this tidemark knows ${FORMAT_VERSION}`)
+  const { clusterId, nodeId, directoryId, starts = 0, imageOf = '' } = parseJsonFile(content) ?? {}
   const isSound =
     typeof clusterId === 'string' &&
     (clusterId === '' || isUuid(clusterId)) &&
@@ -37,12 +34,12 @@ export async function readIdentity(files: Files, directory: string): Promise<Dat
     typeof starts === 'number' &&
     Number.isSafeInteger(starts) &&
     typeof imageOf === 'string'
-  if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged`)
+  if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged, or of another version`)
   return { clusterId, nodeId, directoryId, starts, imageOf }
 }
 
 export async function writeIdentity(files: Files, directory: string, identity: DataDirIdentity): Promise<void> {
-  await writeFileAtomic(files, directory, IDENTITY_FILE, jsonFile({ version: FORMAT_VERSION, ...identity }))
+  await writeFileAtomic(files, directory, IDENTITY_FILE, jsonFile({ ...identity }))
 }
 
 /** How the directory was left, and takes the mark of it away: gone for certain before the first write, so that an unclean end never looks clean. */
@@ -55,11 +52,11 @@ export async function takeCleanShutdown(
   await files.remove(path)
   await files.syncDirectory(directory)
   // A mark that cannot be read is of no epoch: as after an unclean stop, no replica passes for complete.
-  const epoch = /"nodeEpoch":(\d{1,15})\b/.exec(content?.toString('latin1') ?? '')?.[1]
-  return { wasClean: content !== undefined, nodeEpoch: Number(epoch ?? 0) }
+  const { nodeEpoch } = (content && parseJsonFile(content)) ?? {}
+  return { wasClean: content !== undefined, nodeEpoch: Number.isSafeInteger(nodeEpoch) ? (nodeEpoch as number) : 0 }
 }
 
 /** Everything is on disk, and was the work of the node while it had `nodeEpoch`. */
 export async function markCleanShutdown(files: Files, directory: string, nodeEpoch: number): Promise<void> {
-  await writeFileAtomic(files, directory, CLEAN_SHUTDOWN_FILE, jsonFile({ version: FORMAT_VERSION, nodeEpoch }))
+  await writeFileAtomic(files, directory, CLEAN_SHUTDOWN_FILE, jsonFile({ nodeEpoch }))
 }

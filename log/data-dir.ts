@@ -176,10 +176,12 @@ export class DataDir {
     const { files, clock, log } = this.#runtime
     const segmentParts = this.#segmentParts()
     if (options.beginAt !== undefined) await beginAt(segmentParts, directory, options.beginAt)
-    const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes: config.indexIntervalBytes, nowMs: clock.now(), log })
+    const isClean = this.owner.wasCleanShutdown
+    const { indexIntervalBytes } = config
+    const recovered = await recoverLog(segmentParts, { directory, indexIntervalBytes, nowMs: clock.now(), log, isClean })
     for (const stray of recovered.strays) await this.#trash.removeNow(stray)
     // A process that was killed may have made names that only the kernel knows.
-    if (!this.owner.wasCleanShutdown) await files.syncDirectory(directory)
+    if (!isClean) await files.syncDirectory(directory)
     const parts = {
       ...segmentParts,
       runtime: this.#runtime,

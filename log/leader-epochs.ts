@@ -1,15 +1,19 @@
 /**
  * Which leader epoch began at which offset: how two replicas find where their logs part.
  *
- * File `leader-epoch-checkpoint`: text; line 1 the version (0), line 2 the number of entries, then `epoch startOffset` per line.
- * Written with each checkpoint; the batches beyond it are replayed. Rebuilt from the log when it is missing or damaged.
+ * File `leader-epoch-checkpoint`: text; line 1 the version (1), line 2 the number of entries, then `epoch startOffset` per line, and in the last line
+ * `crc` and a CRC-32C of all before it: a bit that flips in a number would have a replica cut off what was acknowledged. Version 0, which is
+ * Kafka's, has no such line. Written with each checkpoint; the batches beyond it are replayed. Rebuilt from the log when it is missing or damaged.
  */
+import { crc32c } from '../protocol/crc32c.ts'
+
 export interface LeaderEpochEntry {
   readonly epoch: number
   readonly startOffset: number
 }
 
-const VERSION = 0
+const VERSION = 1
+const VERSION_WITHOUT_CRC = 0
 
 export class LeaderEpochs {
   /** Epochs and start offsets both strictly increase. */
@@ -63,25 +67,21 @@ export class LeaderEpochs {
   }
 
   serialize(): Buffer {
-    const lines = [
-      String(VERSION),
-      String(this.#entries.length),
-      ...this.#entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}`),
-    ]
-    return Buffer.from(`${lines.join('\n')}\n`)
+    const text = linesOf(VERSION, this.#entries)
+    return Buffer.from(`${text}${checksumLineOf(text)}`)
   }
 
-  /** Undefined when the text is not what `serialize` writes. */
+  /** Undefined when the text is not what `serialize` writes, or wrote before it had a checksum. */
   static parse(content: Buffer): LeaderEpochs | undefined {
-    const [version, count, ...lines] = content.toString('latin1').split('\n')
-    const entries = lines.slice(0, -1).map((line) => {
+    const text = content.toString('latin1')
+    const entries = text.split('\n').flatMap((line) => {
       const match = /^(\d+) (\d+)$/.exec(line)
-      return { epoch: Number(match?.[1]), startOffset: Number(match?.[2]) }
+      return match === null ? [] : [{ epoch: Number(match[1]), startOffset: Number(match[2]) }]
     })
+    const sealed = linesOf(VERSION, entries)
+    const isWhole = text === `${sealed}${checksumLineOf(sealed)}` || text === linesOf(VERSION_WITHOUT_CRC, entries)
     const isSound =
-      version === String(VERSION) &&
-      count === String(entries.length) &&
-      lines.at(-1) === '' &&
+      isWhole &&
       entries.every(
         (entry, at) => Number.isSafeInteger(entry.epoch) && Number.isSafeInteger(entry.startOffset) && isAfter(entry, entries[at - 1]),
       )
@@ -92,6 +92,14 @@ export class LeaderEpochs {
     this.#entries = entries
     this.#latest = entries.at(-1)?.epoch ?? -1
   }
+}
+
+function linesOf(version: number, entries: readonly LeaderEpochEntry[]): string {
+  return [version, entries.length, ...entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}`), ''].join('\n')
+}
+
+function checksumLineOf(text: string): string {
+  return `crc ${crc32c(Buffer.from(text))}\n`
 }
 
 function isAfter(entry: LeaderEpochEntry, previous: LeaderEpochEntry | undefined): boolean {

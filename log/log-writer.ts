@@ -3,7 +3,7 @@
  *
  * `GroupCommit` does the writing and asks here; everything runs between two writes.
  */
-import type { TidemarkError } from '../protocol/errors.ts'
+import { TidemarkError } from '../protocol/errors.ts'
 import { isCompacted, type TopicConfig } from '../protocol/topic-config.ts'
 import { asStorageError, isDiskBroken, isDiskFull } from './directory-health.ts'
 import { type CommitOwner, GroupCommit } from './group-commit.ts'
@@ -26,6 +26,8 @@ export interface WriterOwner {
   progressed(hasWritten: boolean): void
   /** Takes back every append at or above `offset`. */
   undoFrom(offset: number, error: TidemarkError): void
+  /** What was durable is not as it was written. */
+  damaged(error: TidemarkError): void
 }
 
 export class LogWriter implements CommitOwner {
@@ -116,10 +118,15 @@ export class LogWriter implements CommitOwner {
     this.#owner.progressed(false)
   }
 
-  /** A full disk takes back what it did not take; any other failure ends the directory. */
+  /** A full disk takes back what it did not take, as does a log that is not what it should be; any other failure ends the directory. */
   async writeFailed(error: unknown): Promise<void> {
     const { health, runtime } = this.#parts
     if (health.failure !== undefined) return
+    if (TidemarkError.is(error) && error.code === 'CORRUPT_LOG') {
+      this.#owner.undoFrom(this.commit.writtenOffset, error)
+      this.#owner.damaged(error)
+      return
+    }
     if (!isDiskFull(error)) {
       health.fail(`${this.#owner.directory}: writing failed`, error)
       return

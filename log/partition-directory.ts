@@ -4,8 +4,7 @@ import type { Files, Log } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { inGroups, jsonFile, parseJsonFile } from './data-dir-files.ts'
 import { ASIDE_NAME_MAX_LENGTH, DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, STRAY_SUFFIX } from './file-names.ts'
-
-const VERSION = 1
+import { damaged } from './segment-files.ts'
 
 /** Files read at the same time. */
 const CONCURRENCY = 32
@@ -23,7 +22,7 @@ interface Surroundings {
 
 /**
  * Makes the directory, durably, or checks that it is the one meant. One of an earlier topic of that name, which was deleted and made anew while
- * this node was away, makes room: it is kept, under another name. Throws `DATA_DIR_INVALID`, and then nothing was changed.
+ * this node was away, makes room: it is kept, under another name. Throws `DATA_DIR_INVALID` or `CORRUPT_LOG`, and then nothing was changed.
  */
 export async function claimPartitionDirectory({ files, log }: Surroundings, directory: string, wanted: PresentLog): Promise<void> {
   const present = await readPartitionFile(files, directory)
@@ -42,15 +41,14 @@ function strayPath(directory: string, { topicId, partition }: PresentLog): strin
   return `${directory.slice(0, at)}${directory.slice(at, at + ASIDE_NAME_MAX_LENGTH)}.${topicId}-${partition}${STRAY_SUFFIX}`
 }
 
-/** Undefined when there is no such file. Throws `DATA_DIR_INVALID` when it is damaged. */
+/** Undefined when there is no such file. Throws `CORRUPT_LOG` when it is damaged. */
 export async function readPartitionFile(files: Files, directory: string): Promise<PresentLog | undefined> {
   const path = `${directory}/${PARTITION_FILE}`
   const content = await readSmallFile(files, path)
   if (content === undefined) return undefined
-  const { version, topic, partition, topicId } = parseJsonFile(content, path)
-  if (version !== VERSION || typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string') {
-    throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged, or of another version`)
-  }
+  const { topic, partition, topicId } = parseJsonFile(content) ?? {}
+  if (typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string')
+    throw damaged(`${path}, which says whose the directory is, is damaged or of another version`)
   return { topic, partition, topicId }
 }
 
@@ -78,6 +76,6 @@ async function makePartitionDirectory(files: Files, directory: string, { topic, 
       `${directory} has data but no ${PARTITION_FILE}, so nobody knows whose; it was left as it is`,
     )
   }
-  await writeFileAtomic(files, directory, PARTITION_FILE, jsonFile({ version: VERSION, topic, partition, topicId }))
+  await writeFileAtomic(files, directory, PARTITION_FILE, jsonFile({ topic, partition, topicId }))
   await files.syncDirectory(directory.slice(0, directory.lastIndexOf('/')))
 }

@@ -13,6 +13,7 @@ import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
 import type { Damage } from './batch-walk.ts'
+import { checkBegin, checkEnd } from './checkpoint-claims.ts'
 import type { Checkpoint, CompactionState } from './checkpoint.ts'
 import { LEADER_EPOCHS_FILE, offsetName, SNAPSHOT_SUFFIX } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
@@ -44,6 +45,8 @@ export interface RecoveryOptions {
   readonly indexIntervalBytes: number
   readonly nowMs: number
   readonly log: Log
+  /** The last process that had it stopped in order. */
+  readonly isClean: boolean
 }
 
 export async function recoverLog(parts: SegmentParts, options: RecoveryOptions): Promise<RecoveredLog> {
@@ -51,6 +54,9 @@ export async function recoverLog(parts: SegmentParts, options: RecoveryOptions):
   const names = await parts.files.list(directory)
   const start = (await readCheckpoint(parts, directory)) ?? withoutCheckpoint(names)
   const { segments, strays } = await findSegments(parts, directory, names, start)
+  checkBegin(directory, start)
+  // After a clean stop there is nothing to cut, and no segment is read: its end is looked at before the first write.
+  if (!options.isClean || isLonger(segments, start)) await checkEnd(parts, directory, start)
   const epochs = await readEpochs(parts, directory, start.recoveryOffset)
   const snapshot = await readSnapshot(parts, directory, start.recoveryOffset)
   const isRebuilt = start.segments.length > 0 && (epochs === undefined || snapshot === undefined)
@@ -79,6 +85,13 @@ export async function recoverLog(parts: SegmentParts, options: RecoveryOptions):
     isDirty: tail.isDirty || isRebuilt,
     strays: [...strays, ...tail.dropped.map((segment) => segment.path)],
   }
+}
+
+/** Whether there is more than the checkpoint vouches for. */
+function isLonger(segments: readonly Segment[], start: Checkpoint): boolean {
+  const mark = start.segments.at(-1)
+  const last = segments.at(-1)
+  return last !== undefined && (last.baseOffset !== mark?.baseOffset || last.sizeBytes > mark.sizeBytes)
 }
 
 /** Applies batches to what the checkpoint had. */
@@ -194,9 +207,7 @@ export async function takeUpIndexes(segment: Segment, endOffset: number, interva
     segment.activate({ offsets: new OffsetIndex(), times: new TimeIndex() })
     return
   }
-  const indexes = await segment.loadIndexes(intervalBytes)
-  indexes.times.truncate(endOffset - segment.baseOffset)
-  segment.activate(indexes)
+  segment.activate(await segment.loadIndexes(intervalBytes, endOffset))
 }
 
 /**
@@ -239,10 +250,15 @@ async function readSnapshot(parts: SegmentParts, directory: string, recoveryOffs
 async function replayDurablePart(segments: readonly Segment[], start: Checkpoint, replay: Replay): Promise<void> {
   for (const mark of start.segments) {
     const segment = segments.find((one) => one.baseOffset === mark.baseOffset)
-    const end = await segment?.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch) => {
-      replay.apply(batch)
-      return true
+    let wrong: Damage | undefined
+    const end = await segment?.scan({ from: 0, to: mark.sizeBytes, firstOffset: mark.baseOffset, checkCrc: false }, (batch, position) => {
+      const epoch = readLeaderEpoch(batch)
+      // No checksum covers it, and by what is made of it here the log may be cut.
+      if (epoch < replay.epochs.latest) wrong = { position, what: `leader epoch ${epoch} follows ${replay.epochs.latest}` }
+      else replay.apply(batch)
+      return wrong === undefined
     })
-    if (end?.damage !== undefined) throw damaged(`${segment?.path} at byte ${end.damage.position}: ${end.damage.what}`)
+    const damage = wrong ?? end?.damage
+    if (damage !== undefined) throw damaged(`${segment?.path} at byte ${damage.position}: ${damage.what}`)
   }
 }

@@ -11,13 +11,14 @@ import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile, replaceFile } from '../runtime/atomic-file.ts'
 import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
 import { cutBatches, type Damage, type Found, type Wanted } from './batch-walk.ts'
+import type { SegmentMark } from './checkpoint.ts'
 import { allOf } from './data-dir-files.ts'
 import { LOG_SUFFIX, OFFSET_INDEX_SUFFIX, segmentName, TIME_INDEX_SUFFIX } from './file-names.ts'
 import type { FileLease, FilePool } from './file-pool.ts'
 import type { IndexCache, SegmentIndexes } from './index-cache.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { ReadEnds } from './read-ends.ts'
-import { TimeIndex } from './time-index.ts'
+import { type TimeEntry, TimeIndex } from './time-index.ts'
 
 /** Indexes hold offsets relative to the segment's base in 31 bits. */
 export const RELATIVE_OFFSET_MAX: number = 2 ** 31 - 1
@@ -63,6 +64,10 @@ export class Segment {
     this.baseOffset = baseOffset
     this.generation = generation
     this.sizeBytes = sizeBytes
+  }
+
+  get mark(): SegmentMark {
+    return { baseOffset: this.baseOffset, sizeBytes: this.sizeBytes, generation: this.generation }
   }
 
   get path(): string {
@@ -135,8 +140,8 @@ export class Segment {
     return loaded
   }
 
-  /** From the files, or from the log when they are missing or cannot be right. */
-  async loadIndexes(intervalBytes: number): Promise<SegmentIndexes> {
+  /** From the files, or from the log when they are missing or cannot be right. Times of what lies at or behind `endOffset` are left out. */
+  async loadIndexes(intervalBytes: number, endOffset = Number.POSITIVE_INFINITY): Promise<SegmentIndexes> {
     const { files } = this.#parts
     const [offsetBytes, timeBytes] = await Promise.all([
       readSmallFile(files, this.pathOf(OFFSET_INDEX_SUFFIX)),
@@ -144,9 +149,30 @@ export class Segment {
     ])
     const offsets = offsetBytes && OffsetIndex.parse(offsetBytes, this.sizeBytes)
     const times = timeBytes && TimeIndex.parse(timeBytes)
-    // A log that is not empty has a largest timestamp.
-    if (offsets !== undefined && times !== undefined && times.entryCount > 0 === this.sizeBytes > 0) return { offsets, times }
-    return this.#rebuildIndexes(intervalBytes)
+    times?.truncate(endOffset - this.baseOffset)
+    // A log that is not empty has a largest timestamp. Retention goes by it: one that is too small would have the segment deleted.
+    const isSound =
+      offsets !== undefined &&
+      times !== undefined &&
+      times.entryCount > 0 === this.sizeBytes > 0 &&
+      (times.last === undefined || (await this.#isTrue(times.last, offsets)))
+    return isSound ? { offsets, times } : this.#rebuildIndexes(intervalBytes)
+  }
+
+  /** An offset at or before the first record that is `timestampMs` or later. */
+  async lookUpTime(timestampMs: number, intervalBytes: number): Promise<number> {
+    const { offsets, times } = await this.indexes(intervalBytes)
+    const entry = times.lastBefore(timestampMs)
+    const isOlder = entry !== undefined && (await this.#isTrue(entry, offsets))
+    return this.baseOffset + (isOlder ? entry.relativeOffset + 1 : 0)
+  }
+
+  /** Whether a batch ends where an entry of the time index says, and has its timestamp. */
+  async #isTrue({ timestampMs, relativeOffset }: TimeEntry, offsets: OffsetIndex): Promise<boolean> {
+    const offset = this.baseOffset + relativeOffset
+    const wanted = { offset, maxBytes: 1, endOffset: offset + 1, sparseBelow: 0, checkCrc: false }
+    const found = await this.#readFrom(offsets.lookup(relativeOffset), wanted)
+    return found.kind === 'batches' && found.nextOffset === offset + 1 && readMaxTimestamp(found.batches) === timestampMs
   }
 
   /**

@@ -6,10 +6,16 @@
  * ```
  * An entry (T, O) says: T is the largest timestamp up to here, and it is in the batch that ends at O. Timestamps strictly
  * increase. Written beside the offset index when the maximum grew, and once more when the segment is
- * sealed, so that the last entry is the segment's largest timestamp.
+ * sealed, so that the last entry is the segment's largest timestamp. It has no checksum: whoever relies on an entry compares it with the
+ * batch it names (`Segment`).
  */
 const ENTRY_BYTES = 12
 const INITIAL_ENTRIES = 16
+
+export interface TimeEntry {
+  readonly timestampMs: number
+  readonly relativeOffset: number
+}
 
 export class TimeIndex {
   #bytes: Buffer
@@ -61,8 +67,8 @@ export class TimeIndex {
     this.#count++
   }
 
-  /** A relative offset at or before the first record that is `timestampMs` or later. */
-  lookup(timestampMs: number): number {
+  /** The last entry that is older than `timestampMs`: so is everything up to its offset. */
+  lastBefore(timestampMs: number): TimeEntry | undefined {
     let low = 0
     let high = this.#count
     while (low < high) {
@@ -70,18 +76,26 @@ export class TimeIndex {
       if (this.#timestamp(middle) < timestampMs) low = middle + 1
       else high = middle
     }
-    // Everything up to and including the entry before is older.
-    return low === 0 ? 0 : this.#offset(low - 1) + 1
+    return low === 0 ? undefined : this.#entry(low - 1)
+  }
+
+  /** The last entry: the largest timestamp of what is indexed. */
+  get last(): TimeEntry | undefined {
+    return this.#count === 0 ? undefined : this.#entry(this.#count - 1)
   }
 
   /** Oldest first. */
-  *entries(): Generator<{ readonly timestampMs: number; readonly relativeOffset: number }> {
-    for (let at = 0; at < this.#count; at++) yield { timestampMs: this.#timestamp(at), relativeOffset: this.#offset(at) }
+  *entries(): Generator<TimeEntry> {
+    for (let at = 0; at < this.#count; at++) yield this.#entry(at)
   }
 
   /** Drops what lies at or beyond `relativeOffset`. */
   truncate(relativeOffset: number): void {
     while (this.#count > 0 && this.#offset(this.#count - 1) >= relativeOffset) this.#count--
+  }
+
+  #entry(at: number): TimeEntry {
+    return { timestampMs: this.#timestamp(at), relativeOffset: this.#offset(at) }
   }
 
   #timestamp(at: number): number {

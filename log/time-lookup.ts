@@ -29,7 +29,7 @@ export async function findTimestamp(
     if (segment.baseOffset >= range.endOffset) break
     const { times } = await segment.indexes(intervalBytes)
     if ((segment.maxTimestamp ?? times.maxTimestamp) < timestampMs) continue
-    const from = Math.max(range.startOffset, segment.baseOffset + times.lookup(timestampMs))
+    const from = Math.max(range.startOffset, await segment.lookUpTime(timestampMs, intervalBytes))
     for await (const batch of batchesOf(segment, { ...range, startOffset: from }, intervalBytes)) {
       if (readMaxTimestamp(batch) < timestampMs) continue
       const found = (await recordsIn(batch, range)).find((record) => record.timestampMs >= timestampMs)

@@ -8,6 +8,7 @@
 import { readLastOffset } from '../protocol/batch-header.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import { writeFileAtomic } from '../runtime/atomic-file.ts'
+import { checkEnd } from './checkpoint-claims.ts'
 import { type Checkpoint, NEVER_COMPACTED, serializeCheckpoint } from './checkpoint.ts'
 import {
   CHECKPOINT_FILE,
@@ -38,6 +39,7 @@ export async function truncateOnDisk(parts: SegmentParts, directory: string, off
   if (checkpoint === undefined) return
   if (offset < checkpoint.logStartOffset)
     throw new TidemarkError('OFFSET_OUT_OF_RANGE', `${directory} starts at ${checkpoint.logStartOffset}, it cannot be cut at ${offset}`)
+  await checkEnd(parts, directory, checkpoint)
   const cut = await findCut(parts, directory, checkpoint, offset)
   if (cut === undefined) return
   if (cut.endOffset < checkpoint.logStartOffset)

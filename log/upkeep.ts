@@ -7,6 +7,7 @@
 import { invariant } from '../runtime/invariant.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { replaceFile, writeFileAtomic } from '../runtime/atomic-file.ts'
+import { checkEnd } from './checkpoint-claims.ts'
 import { type Checkpoint, type CompactionState, type SegmentMark, serializeCheckpoint } from './checkpoint.ts'
 import { allOf } from './data-dir-files.ts'
 import { type DirectoryHealth, isDiskFull } from './directory-health.ts'
@@ -113,7 +114,9 @@ export class LogUpkeep {
   async prepareActive(endOffset: number, indexIntervalBytes: number): Promise<Segment> {
     const { active } = this
     if (active === undefined) return this.#begin(endOffset)
-    if (active.active === undefined) await takeUpIndexes(active, endOffset, indexIntervalBytes)
+    if (active.active !== undefined) return active
+    await checkEnd(this.#parts, this.#directory, this.#checkpoint)
+    await takeUpIndexes(active, endOffset, indexIntervalBytes)
     return active
   }
 
@@ -148,7 +151,7 @@ export class LogUpkeep {
       recoveryOffset: flushedOffset,
       activeSinceMs: this.active?.firstAppendMs ?? 0,
       // An empty segment beyond the end, where a gap was too wide for one segment, is found without being named.
-      segments: this.#segments.filter(({ baseOffset }) => baseOffset <= flushedOffset).map(markOf),
+      segments: this.#segments.filter(({ baseOffset }) => baseOffset <= flushedOffset).map(({ mark }) => mark),
       compaction: this.#compaction,
     })
     this.#bytesSinceCheckpoint -= bytes
@@ -191,9 +194,7 @@ export class LogUpkeep {
   async replaceSegments(gone: readonly Segment[], made: Segment | undefined, flushedOffset: number, deleteDelayMs: number): Promise<void> {
     invariant(this.areSealedNeighbours(gone), 'what is replaced is part of the log')
     await this.#vouchFor(gone, flushedOffset)
-    const goneBases = new Set(gone.map(({ baseOffset }) => baseOffset))
-    const marks = this.#checkpoint.segments.filter(({ baseOffset }) => !goneBases.has(baseOffset))
-    if (made !== undefined) marks.push(markOf(made))
+    const marks = [...this.#marksWithout(gone), ...(made === undefined ? [] : [made.mark])]
     const at = this.#segments.indexOf(gone[0] as Segment)
     this.mayBeSparse((this.#segments[at + gone.length] as Segment).baseOffset)
     await this.#decide({ ...this.#checkpoint, segments: marks.sort((a, b) => a.baseOffset - b.baseOffset), compaction: this.#compaction })
@@ -236,9 +237,7 @@ export class LogUpkeep {
    * be made again.
    */
   async #checkpointLogStart(logStartOffset: number, gone: readonly Segment[]): Promise<void> {
-    const goneBases = new Set(gone.map(({ baseOffset }) => baseOffset))
-    const segments = this.#checkpoint.segments.filter(({ baseOffset }) => !goneBases.has(baseOffset))
-    const checkpoint = { ...this.#checkpoint, logStartOffset, segments }
+    const checkpoint = { ...this.#checkpoint, logStartOffset, segments: this.#marksWithout(gone) }
     try {
       await this.#writeCheckpoint(checkpoint)
     } catch (error) {
@@ -254,7 +253,7 @@ export class LogUpkeep {
   async beginAnew(offset: number): Promise<Segment> {
     const empty = this.#segments.pop()
     invariant(empty?.sizeBytes === 0, 'only an empty segment is given up')
-    const segments = this.#checkpoint.segments.filter(({ baseOffset }) => baseOffset !== empty.baseOffset)
+    const segments = this.#marksWithout([empty])
     if (segments.length < this.#checkpoint.segments.length) await this.#writeCheckpoint({ ...this.#checkpoint, segments })
     empty.forgetFiles()
     for (const suffix of SEGMENT_SUFFIXES) await this.#parts.files.remove(empty.pathOf(suffix))
@@ -282,6 +281,11 @@ export class LogUpkeep {
     return segment
   }
 
+  #marksWithout(gone: readonly Segment[]): SegmentMark[] {
+    const bases = new Set(gone.map(({ baseOffset }) => baseOffset))
+    return this.#checkpoint.segments.filter(({ baseOffset }) => !bases.has(baseOffset))
+  }
+
   async #writeCheckpoint(checkpoint: Checkpoint): Promise<void> {
     await writeFileAtomic(this.#parts.files, this.#directory, CHECKPOINT_FILE, serializeCheckpoint(checkpoint))
     this.#checkpoint = checkpoint
@@ -292,8 +296,4 @@ export class LogUpkeep {
     const old = names.filter((name) => (offsetOfName(name, SNAPSHOT_SUFFIX) ?? keep) !== keep)
     await Promise.all(old.map((name) => this.#parts.files.remove(`${this.#directory}/${name}`)))
   }
-}
-
-function markOf({ baseOffset, sizeBytes, generation }: Segment): SegmentMark {
-  return { baseOffset, sizeBytes, generation }
 }

@@ -23,6 +23,7 @@ import {
 } from './file-names.ts'
 import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
+import { readPartitionFile } from './partition-directory.ts'
 import { ProducerState } from './producer-state.ts'
 import { chooseSegments, follows, isStray, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
@@ -105,13 +106,11 @@ class Verifier {
   }
 
   async #checkPartitionFile(): Promise<void> {
-    const content = await this.#read(PARTITION_FILE)
-    if (content === undefined) return this.#note(PARTITION_FILE, undefined, 'damage', 'is missing')
     try {
-      const { topicId } = JSON.parse(content.toString('utf8')) as { topicId?: unknown }
-      if (typeof topicId !== 'string') this.#note(PARTITION_FILE, undefined, 'damage', 'names no topic id')
+      const present = await readPartitionFile(this.#files, this.#directory)
+      if (present === undefined) this.#note(PARTITION_FILE, undefined, 'damage', 'is missing')
     } catch {
-      this.#note(PARTITION_FILE, undefined, 'damage', 'is not JSON')
+      this.#note(PARTITION_FILE, undefined, 'damage', 'is damaged')
     }
   }
 
@@ -147,7 +146,7 @@ class Verifier {
   }
 
   /** Returns the offset the next segment must begin with; undefined when that cannot be known. */
-  async #checkSegment(id: SegmentId, isLast: boolean, { segments, compaction }: Checkpoint): Promise<number | undefined> {
+  async #checkSegment(id: SegmentId, isLast: boolean, { segments, compaction, recoveryOffset }: Checkpoint): Promise<number | undefined> {
     const base = id.baseOffset
     const name = segmentName(id, LOG_SUFFIX)
     const durableBytes = segments.find((mark) => mark.baseOffset === base)?.sizeBytes ?? 0
@@ -172,6 +171,13 @@ class Verifier {
       indexes.sawBatch(position, header.lastOffset, header.maxTimestamp)
       expected = header.lastOffset + 1
       end = position + header.sizeBytes
+      if (end === durableBytes && base === segments.at(-1)?.baseOffset && expected !== recoveryOffset)
+        this.#note(
+          CHECKPOINT_FILE,
+          undefined,
+          'damage',
+          `says that offset ${recoveryOffset} follows on what was durable, it is ${expected}`,
+        )
       this.#batchCount++
       this.#recordCount += header.recordCount
       this.#sizeBytes += header.sizeBytes

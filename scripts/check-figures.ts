@@ -16,6 +16,7 @@ interface Wanted {
 const WANTED: readonly Wanted[] = [
   { suite: 'chaos', atLeast: { faults: 20 } },
   { suite: 'crash-images', atLeast: { images: 20_000 } },
+  { suite: 'crash-images-quorum', atLeast: { images: 2000 } },
   { suite: 'fuzzing', atLeast: { executions: 1_000_000 } },
   { suite: 'simulation', atLeast: { seeds: 300 } },
   { suite: 'states-of-raft', atLeast: { states: 1_000_000 } },

@@ -119,7 +119,7 @@ export class NodeReplication implements RegistryHost {
   }
 
   unreadable(replica: ReplicaName, error: TidemarkError): void {
-    this.damage.found(replica, undefined, error)
+    if (error.code === 'CORRUPT_LOG') this.damage.found(replica, undefined, error)
   }
 
   isGivenUp(replica: Pick<ReplicaName, 'topic' | 'partition'>): boolean {

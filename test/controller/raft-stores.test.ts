@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Level } from 'level'
@@ -138,43 +138,64 @@ describe('LevelRaftStore', () => {
 
   const WRITTEN = Array.from({ length: 20 }, (_, at) => `${at + 1}:1:entry ${at + 1}`)
 
-  /** Flips a bit of every 17th byte of the file that ends so, each time in a fresh copy; what became of each opening. */
-  async function flipEvery(suffix: string): Promise<('refused' | 'intact' | 'wrong')[]> {
-    const log = join(path, 'log')
-    const files = (await readdir(log)).filter((name) => name.endsWith(suffix))
-    const contents = await Promise.all(files.map(async (name) => ({ name, sound: await readFile(join(log, name)) })))
-    const { name, sound } = contents.find((file) => file.sound.length > 0) as { name: string; sound: Buffer }
+  /** Flips a bit of every `step`th byte of the largest file of a database that is named so, each time in a fresh copy; what became of each opening. */
+  async function flipEvery(where: string, name: RegExp, step: number): Promise<('refused' | 'intact' | 'wrong')[]> {
     const pristine = join(path, 'pristine')
-    await cp(log, pristine, { recursive: true })
+    for (const database of ['log', 'log.end']) await cp(join(path, database), join(pristine, database), { recursive: true })
+    const files = (await readdir(join(path, where))).filter((one) => name.test(one))
+    const contents = await Promise.all(files.map(async (file) => ({ file, sound: await readFile(join(path, where, file)) })))
+    const { file, sound } = contents.sort((a, b) => b.sound.length - a.sound.length)[0] as { file: string; sound: Buffer }
     const outcomes: ('refused' | 'intact' | 'wrong')[] = []
-    for (let at = 0; at < sound.length; at += 17) {
-      await rm(log, { recursive: true })
-      await cp(pristine, log, { recursive: true })
+    for (let at = 0; at < sound.length; at += step) {
+      for (const database of ['log', 'log.end']) {
+        await rm(join(path, database), { recursive: true })
+        await cp(join(pristine, database), join(path, database), { recursive: true })
+      }
       const flipped = Buffer.from(sound)
-      flipped[at] = (flipped[at] as number) ^ 0x10
-      await writeFile(join(log, name), flipped)
+      flipped[at] = (flipped[at] as number) ^ (1 << (at & 7))
+      await writeFile(join(path, where, file), flipped)
       outcomes.push(
         await load().then(
           (entries) => (entries.join() === WRITTEN.join() ? 'intact' : 'wrong'),
-          (error: unknown) => (TidemarkError.is(error) && error.code === 'CORRUPT_LOG' ? 'refused' : 'wrong'),
+          (error: unknown) => (TidemarkError.is(error) && /^(CORRUPT_LOG|DATA_DIR_INVALID)$/.test(error.code) ? 'refused' : 'wrong'),
         ),
       )
     }
+    await rm(pristine, { recursive: true })
     return outcomes
   }
 
   it('refuses when any byte of the write-ahead log is flipped', async () => {
     await write(1, WRITTEN.length)
-    expect(new Set(await flipEvery('.log'))).toEqual(new Set(['refused']))
+    expect(new Set(await flipEvery('log', /\.log$/, 17))).toEqual(new Set(['refused']))
   })
 
-  it('refuses or reads right when any byte of a table is flipped', async () => {
-    await write(1, WRITTEN.length)
+  it.each([
+    ['of a table', 'log', /\.ldb$/, 17],
+    ['of the list of files', 'log', /MANIFEST/, 3],
+    ['of the name of that list', 'log', /CURRENT/, 1],
+    ["of the witness' write-ahead log", 'log.end', /\.log$/, 1],
+    ["of the witness' table", 'log.end', /\.ldb$/, 7],
+    ["of the witness' list of files", 'log.end', /MANIFEST/, 3],
+  ])('refuses or reads right when any byte %s is flipped', async (_, where, name, step) => {
+    await write(1, WRITTEN.length - 1)
     // Opening moves everything from the write-ahead log into a table.
-    await load()
-    const outcomes = await flipEvery('.ldb')
-    expect(outcomes).toContain('refused')
+    await write(WRITTEN.length, 1)
+    const outcomes = await flipEvery(where, name, step)
+    expect(outcomes.length).toBeGreaterThan(5)
     expect(outcomes).not.toContain('wrong')
+  })
+
+  it('begins anew what was never finished, and nothing else: LevelDB cannot open what a crash leaves of a database that is being made', async () => {
+    await mkdir(join(path, 'log'), { recursive: true })
+    await writeFile(join(path, 'log', 'CURRENT'), 'MANIFEST-000001\n')
+    await writeFile(join(path, 'log', 'MANIFEST-000001'), Buffer.alloc(50))
+    await expect(open()).rejects.toMatchObject({ code: 'CORRUPT_LOG' })
+    await writeFile(join(path, 'unfinished'), '')
+    expect(await load()).toEqual([])
+    expect(await readdir(path)).not.toContain('unfinished')
+    await write(1, 2)
+    expect(await load()).toHaveLength(2)
   })
 
   it('says so when another process, or another store, has it open', async () => {

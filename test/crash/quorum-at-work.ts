@@ -15,9 +15,14 @@ export function textOf({ hardState, snapshot, entries, compacted }: Omit<RaftSta
   ].join()
 }
 
+const NEW: Omit<RaftState, 'directories'> = { hardState: stateOf(0), snapshot: undefined, entries: [], compacted: { index: 0, term: 0 } }
+
+/** Of a store to which nothing was saved. */
+export const NOTHING_SAVED: string = textOf(NEW)
+
 export class QuorumAtWork {
   readonly #chance: Chance
-  #state: Omit<RaftState, 'directories'> = { hardState: stateOf(0), snapshot: undefined, entries: [], compacted: { index: 0, term: 0 } }
+  #state = NEW
 
   constructor(chance: Chance) {
     this.#chance = chance

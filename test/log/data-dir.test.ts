@@ -210,16 +210,16 @@ describe('the logs of a data directory', () => {
   })
 
   it.each([
-    ['damaged', (files: MemoryFiles) => overwrite(files, `${PARTITION}/partition.json`, Buffer.from('{'))],
-    ['missing beside data', (files: MemoryFiles) => files.remove(`${PARTITION}/partition.json`)],
-  ])('are refused when partition.json is %s', async (_, damage) => {
+    ['damaged', 'CORRUPT_LOG', (files: MemoryFiles) => overwrite(files, `${PARTITION}/partition.json`, Buffer.from('{'))],
+    ['missing beside data', 'DATA_DIR_INVALID', (files: MemoryFiles) => files.remove(`${PARTITION}/partition.json`)],
+  ])('are refused when partition.json is %s', async (_, code, damage) => {
     const world = createWorld()
     const dir = await openDir(world)
     await put(await openOrders(dir), 'a')
     await dir.close()
     await damage(world.files)
     const again = await openDir(world)
-    await expect(openOrders(again)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await expect(openOrders(again)).rejects.toMatchObject({ code })
     expect((await readWhole(world.files, `${PARTITION}/00000000000000000000.log`)).length).toBeGreaterThan(0)
     expect(await again.presentLogs()).toEqual([])
   })

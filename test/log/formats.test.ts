@@ -4,6 +4,7 @@ import { parseCheckpoint, serializeCheckpoint } from '../../log/checkpoint.ts'
 import { LeaderEpochs } from '../../log/leader-epochs.ts'
 import { OffsetIndex } from '../../log/offset-index.ts'
 import { TimeIndex } from '../../log/time-index.ts'
+import { flipsOf } from './flips.ts'
 
 const hex = (bytes: Buffer): string => bytes.toString('hex')
 
@@ -64,7 +65,12 @@ describe('the time index', () => {
     index.append(0x0102030406, 9)
     expect(hex(index.bytes)).toBe('000000010203040500000007' + '000000010203040600000009')
     expect(index.maxTimestamp).toBe(0x0102030406)
-    expect([0, 0x0102030405, 0x0102030406, 0x0102030407].map((ms) => index.lookup(ms))).toEqual([0, 0, 8, 10])
+    expect([0, 0x0102030405, 0x0102030406, 0x0102030407].map((ms) => index.lastBefore(ms)?.relativeOffset)).toEqual([
+      undefined,
+      undefined,
+      7,
+      9,
+    ])
   })
 
   it.each([
@@ -87,8 +93,25 @@ describe('the leader epochs', () => {
       [3, 12],
     ] as const)
       epochs.assign(epoch, offset)
-    expect(String(epochs.serialize())).toBe('0\n2\n1 0\n4 9\n')
+    expect(String(epochs.serialize())).toBe('1\n2\n1 0\n4 9\ncrc 4015734423\n')
     expect(LeaderEpochs.parse(epochs.serialize())?.entries).toEqual(epochs.entries)
+  })
+
+  it('of the first version, which is the one of Kafka, had no checksum', () => {
+    const entries = [
+      { epoch: 1, startOffset: 0 },
+      { epoch: 4, startOffset: 9 },
+    ]
+    expect(LeaderEpochs.parse(Buffer.from('0\n2\n1 0\n4 9\n'))?.entries).toEqual(entries)
+  })
+
+  it('are not taken when any bit of the file has flipped', () => {
+    const content = new LeaderEpochs([
+      { epoch: 1, startOffset: 0 },
+      { epoch: 4, startOffset: 9 },
+      { epoch: 12, startOffset: 1000 },
+    ]).serialize()
+    for (const { flipped, place } of flipsOf(content)) expect(LeaderEpochs.parse(flipped), place).toBeUndefined()
   })
 
   it('are cut at both ends as Kafka does', () => {
@@ -115,12 +138,20 @@ describe('the leader epochs', () => {
     expect(epochs.entries).toEqual([{ epoch: 2, startOffset: 5 }])
   })
 
-  it.each(['', '0\n', '1\n0\n', '0\n2\n1 0\n', '0\n1\n1 0', '0\n2\n4 0\n1 5\n', '0\n1\nx 0\n', '0\n1\n99999999999999999999 0\n'])(
-    'are not taken from %j',
-    (text) => {
-      expect(LeaderEpochs.parse(Buffer.from(text))).toBeUndefined()
-    },
-  )
+  it.each([
+    '',
+    '0\n',
+    '1\n0\n',
+    '1\n1\n1 0\n',
+    '0\n1\n1 0\ncrc 1\n',
+    '0\n2\n1 0\n',
+    '0\n1\n1 0',
+    '0\n2\n4 0\n1 5\n',
+    '0\n1\nx 0\n',
+    '0\n1\n99999999999999999999 0\n',
+  ])('are not taken from %j', (text) => {
+    expect(LeaderEpochs.parse(Buffer.from(text))).toBeUndefined()
+  })
 })
 
 describe('the checkpoint', () => {

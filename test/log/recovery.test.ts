@@ -236,6 +236,7 @@ describe('what can be made again', () => {
     const world = await filled(7, true)
     await damage(world, `${PARTITION}/${name}`)
     const { log } = await reopen(world)
+    expect(world.lines.map(({ event }) => event)).toContain('partition.state-rebuilt')
     expect(log.leaderEpochs.entries).toEqual([{ epoch: 0, startOffset: 0 }])
     for (const sequence of [2, 3, 4, 5, 6]) {
       expect(
@@ -244,6 +245,21 @@ describe('what can be made again', () => {
     }
     expect(await put(log, 'next', { producer: { id: 5, epoch: 0, baseSequence: 7 } })).toBe(7)
   })
+})
+
+it.each([1, 3])('leader epochs are not made again from a batch whose own has flipped to %i', async (flipped) => {
+  const world = createWorld()
+  const dir = await openDir(world)
+  const log = await openOrders(dir)
+  const batch = batchOf(['v'])
+  for (const leaderEpoch of [1, 2, 2, 2]) log.append(Buffer.from(batch), { leaderEpoch })
+  await dir.close()
+  await world.files.remove(`${PARTITION}/leader-epoch-checkpoint`)
+  const content = await readWhole(world.files, FIRST)
+  content.writeInt32BE(flipped, 2 * batch.length + 12)
+  await overwrite(world.files, FIRST, content)
+  const again = await openDir(world)
+  await expect(openOrders(again)).rejects.toMatchObject({ code: 'CORRUPT_LOG', message: expect.stringContaining('leader epoch') })
 })
 
 describe('leftovers', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { dumpSegment } from '../../log/dump.ts'
+import { parseCheckpoint, serializeCheckpoint } from '../../log/checkpoint.ts'
 import { verifyDataDir, verifyPartition } from '../../log/verify.ts'
 import { readBatchSize } from '../../protocol/batch-header.ts'
 import {
@@ -82,6 +83,16 @@ describe('verifying', () => {
       'damage',
       'checkpoint.json',
       (world: TestWorld) => overwrite(world.files, `${PARTITION}/checkpoint.json`, Buffer.from('{')),
+    ],
+    [
+      'a checkpoint that says another end',
+      'damage',
+      'checkpoint.json',
+      async (world: TestWorld) => {
+        const path = `${PARTITION}/checkpoint.json`
+        const checkpoint = parseCheckpoint(await readWhole(world.files, path), path)
+        await overwrite(world.files, path, serializeCheckpoint({ ...checkpoint, recoveryOffset: checkpoint.recoveryOffset + 2 }))
+      },
     ],
     ['a missing partition.json', 'damage', 'partition.json', (world: TestWorld) => world.files.remove(`${PARTITION}/partition.json`)],
     [

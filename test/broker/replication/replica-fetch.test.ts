@@ -86,7 +86,7 @@ describe('a leader', () => {
   })
 
   it('counts what is on disk at the follower, not what it has fetched', async () => {
-    const { partition, ask, append } = await leading(13)
+    const { partition, ask, append } = await leading(23)
     await append(4)
     await ask({ nodeId: 3 })
     await ask({ nodeId: 2 }, { flushedOffset: 1 })
