@@ -24,7 +24,13 @@ export interface NodeHealth {
 
 export function nodeHealth(broker: Broker): NodeHealth {
   const isReady = broker.state === 'serving' && !broker.isFenced()
-  const reasons = [...stateReasons(broker), ...controllerReasons(broker), ...storageReasons(broker), ...partitionReasons(broker), ...replicaReasons(broker)]
+  const reasons = [
+    ...stateReasons(broker),
+    ...controllerReasons(broker),
+    ...storageReasons(broker),
+    ...partitionReasons(broker),
+    ...replicaReasons(broker),
+  ]
   return {
     isReady,
     isHealthy: isReady && reasons.length === 0,
