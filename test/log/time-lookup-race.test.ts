@@ -27,13 +27,13 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
     const log = await openSlow()
     const chance = chanceOf(seed + 1)
     const pick = (below: number): number => Math.floor(chance() * below)
-    let isOver = false
+    const over = new AbortController()
     const shortening = (async () => {
       for (let start = 0; start < RECORDS - 40; start += 1 + pick(12)) await log.deleteRecordsBefore(start)
-      isOver = true
+      over.abort()
     })()
     const lookUp = async (): Promise<void> => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const wanted = pick(RECORDS)
         const startBefore = log.logStartOffset
         const found = await log.offsetForTimestamp(NOW + wanted * STEP_MS, RECORDS)
