@@ -24,6 +24,7 @@ const FILES = [
   'test/integration/bad-input.test.ts',
   'test/integration/unreliable-network.test.ts',
   'test/broker/replication/leader-state.test.ts',
+  'test/sim/scenarios/clocks.test.ts',
 ]
 
 interface Result {
