@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { PartitionDescription, Tidemark } from '../../client/index.ts'
 import { ClusterProcess } from '../../scripts/cluster-process.ts'
 import { canTrace, inject } from './strace.ts'
-import { healthOf, sendUntil, showFigures, usePlace, valuesIn } from './support.ts'
+import { healthOf, metricOf, sendUntil, showFigures, usePlace, valuesIn } from './support.ts'
 
 const place = usePlace()
 
@@ -102,8 +102,7 @@ describe('E04 a disk that takes long', () => {
     await tm.producer().send('orders', { value: 'before' })
     const trouble = await inject(node.pid, 'fdatasync:delay_exit=200000')
     place.after(() => trouble.stop())
-    const syncs = async (): Promise<number> =>
-      Number(/^tidemark_storage_syncs_total (\d+)/m.exec(await (await fetch(`http://${node.address}/metrics`)).text())?.[1])
+    const syncs = (): Promise<number> => metricOf(node.address, 'tidemark_storage_syncs_total')
     const before = await syncs()
     const sends = Promise.all(Array.from({ length: 300 }, (_, n) => tm.producer().send('orders', { value: `${n}` })))
     expect((await valuesIn(tm, 'orders')).slice(0, 1)).toEqual(['before'])

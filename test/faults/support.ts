@@ -1,10 +1,11 @@
 /** What tests of faults have in common: nodes as processes with a directory that goes with the test, and what lies on a disk. */
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, type TestContext } from 'vitest'
+import { afterEach, expect, type TestContext } from 'vitest'
 import { connect, type ConnectOptions, type Tidemark } from '../../client/index.ts'
 import { freePort, NodeProcess } from '../../scripts/node-process.ts'
 
@@ -95,4 +96,24 @@ export async function sendUntil(stop: AbortSignal, tm: Tidemark, topic: string):
     acknowledged.push(`${n}`)
   }
   return acknowledged
+}
+
+/** Starts a node that must not come up; what it says, once it has ended with exit code 1. */
+export async function refusal(node: NodeProcess): Promise<string> {
+  node.launch()
+  expect(await node.ended()).toBe(1)
+  return node.stderr
+}
+
+/** A number of a node's `/metrics`. */
+export async function metricOf(address: string, name: string): Promise<number> {
+  const text = await (await fetch(`http://${address}/metrics`)).text()
+  return Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1])
+}
+
+/** What a process has in memory by now, and has had at most. Where there is /proc. */
+export function residentBytes(pid: number): { readonly now: number; readonly peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const read = (name: string): number => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1])
+  return { now: read('VmRSS'), peak: read('VmHWM') }
 }

@@ -4,7 +4,7 @@ import { chmod, mkdir, rename, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { NodeProcess } from '../../scripts/node-process.ts'
-import { digestsOf, usePlace, valuesIn } from './support.ts'
+import { digestsOf, refusal, usePlace, valuesIn } from './support.ts'
 
 const place = usePlace()
 
@@ -34,13 +34,6 @@ async function expectKept(node: NodeProcess): Promise<void> {
   await node.start()
   expect(await valuesIn(await place.connect(node.address), 'orders')).toEqual(['kept'])
   await node.stop()
-}
-
-/** What a node says that must not come up. */
-async function refusal(node: NodeProcess): Promise<string> {
-  node.launch()
-  expect(await node.ended()).toBe(1)
-  return node.stderr
 }
 
 describe('E14 a data directory', () => {

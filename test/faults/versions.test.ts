@@ -8,7 +8,7 @@ import { readBatchSize } from '../../protocol/batch-header.ts'
 import { nodeFiles } from '../../runtime/node-files.ts'
 import type { NodeProcess } from '../../scripts/node-process.ts'
 import { makeNextVersion, NEXT_LEVEL } from './next-version.ts'
-import { digestsOf, healthOf, usePlace, valuesIn } from './support.ts'
+import { digestsOf, healthOf, refusal, usePlace, valuesIn } from './support.ts'
 
 const place = usePlace()
 
@@ -33,13 +33,6 @@ async function servedAndStopped(sources?: string, signal: NodeJS.Signals = 'SIGT
   await tm.close()
   await node.stop(signal)
   return { node, dataDir }
-}
-
-/** Starts a node that must not come up; what it says, once it has ended with exit code 1. */
-async function refusal(node: NodeProcess): Promise<string> {
-  node.launch()
-  expect(await node.ended()).toBe(1)
-  return node.stderr
 }
 
 async function replaceText(path: string, from: string | RegExp, to: string): Promise<void> {

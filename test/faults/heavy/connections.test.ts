@@ -1,13 +1,12 @@
 /** Ten thousand connections that say nothing, a thousand that work, one node. */
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import net from 'node:net'
 import { expect, it } from 'vitest'
 import { connect, type Tidemark } from '../../../client/index.ts'
 import { heapBytes, INSPECTED } from '../inspector.ts'
-import { showFigures, usePlace } from '../support.ts'
+import { metricOf, residentBytes, showFigures, usePlace } from '../support.ts'
 
 const IDLE = 10_000
 const ACTIVE = 1000
@@ -41,13 +40,8 @@ async function openIdle(port: number): Promise<net.Socket> {
   return socket
 }
 
-async function connectionCount(address: string): Promise<number> {
-  const text = await (await fetch(`http://${address}/metrics`)).text()
-  return Number(/^tidemark_node_connections (\d+)/m.exec(text)?.[1])
-}
-
-function residentBytes(pid: number): number {
-  return 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+function connectionCount(address: string): Promise<number> {
+  return metricOf(address, 'tidemark_node_connections')
 }
 
 /** Each sends and reads what it sent; a few tens at a time, as so many clients do by chance. */
@@ -74,12 +68,12 @@ it(`E09 ${IDLE} idle connections cost little, ${ACTIVE} others work beside them,
   node.environment = INSPECTED
   await node.start()
   await (await place.connect(node.address)).admin.createTopic('t', { partitions: 10 })
-  const before = { heap: await heapBytes(node), resident: residentBytes(node.pid) }
+  const before = { heap: await heapBytes(node), resident: residentBytes(node.pid).now }
 
   const sockets = await inGroups(IDLE, () => openIdle(node.port))
   place.after(() => sockets.forEach((socket) => socket.destroy()))
   expect(await connectionCount(node.address)).toBeGreaterThanOrEqual(IDLE)
-  const during = { heap: await heapBytes(node), resident: residentBytes(node.pid) }
+  const during = { heap: await heapBytes(node), resident: residentBytes(node.pid).now }
 
   const clients = await inGroups(ACTIVE, () => connect(node.address))
   place.after(() => Promise.all(clients.map((tm) => tm.close())))

@@ -7,8 +7,7 @@
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import type { NodeProcess } from '../../../scripts/node-process.ts'
-import { showFigures, usePlace } from '../support.ts'
+import { metricOf, residentBytes, showFigures, usePlace } from '../support.ts'
 
 const MIB = 1024 * 1024
 const LIMIT_BYTES = 512 * MIB
@@ -68,15 +67,6 @@ function killCount(group: string): number {
   return Number.NaN
 }
 
-function peakResidentBytes({ pid }: NodeProcess): number {
-  return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
-}
-
-async function refusedCount(address: string): Promise<number> {
-  const text = await (await fetch(`http://${address}/metrics`)).text()
-  return Number(/^tidemark_produce_refused_total (\d+)/m.exec(text)?.[1])
-}
-
 it('E06 a node of 512 MiB with a thousand partitions holds producers of large records back, says so, and is not killed', async (context) => {
   if (process.platform !== 'linux') return context.skip('reads memory from /proc')
   // Where there are no control groups, the peak of what is resident has to do.
@@ -102,7 +92,7 @@ it('E06 a node of 512 MiB with a thousand partitions holds producers of large re
   // One that the kernel has ended would be waited for in vain.
   const sent = await Promise.race([sending, died])
   expect(sent.reduce((sum, count) => sum + count, 0)).toBe(RECORDS)
-  const refused = await refusedCount(node.address)
+  const refused = await metricOf(node.address, 'tidemark_produce_refused_total')
   expect(refused).toBeGreaterThan(0)
   let read = 0
   for await (const { raw } of admin.consumer('large', { start: 'earliest', end: 'now' })) {
@@ -112,8 +102,11 @@ it('E06 a node of 512 MiB with a thousand partitions holds producers of large re
   expect(read).toBe(RECORDS)
   expect(node.isRunning).toBe(true)
   if (group !== undefined) expect(killCount(group)).toBe(0)
-  const peak = peakResidentBytes(node)
+  const { peak } = residentBytes(node.pid)
   expect(peak).toBeLessThan(LIMIT_BYTES)
   const where = group === undefined ? 'without control groups' : 'in a control group of 512 MiB'
-  showFigures(context, `${RECORDS} MiB into ${PARTITIONS} partitions, ${refused} refused for the moment, peak ${Math.round(peak / MIB)} MiB ${where}`)
+  showFigures(
+    context,
+    `${RECORDS} MiB into ${PARTITIONS} partitions, ${refused} refused for the moment, peak ${Math.round(peak / MIB)} MiB ${where}`,
+  )
 }, 300_000)

@@ -1,11 +1,10 @@
 /** A node with many partitions and many clients that is killed, and they all come back at once. `TIDEMARK_FAULTS_PARTITIONS` says how many partitions. */
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import net from 'node:net'
 import { expect, it } from 'vitest'
 import type { Tidemark } from '../../../client/index.ts'
-import { healthOf, showFigures, usePlace } from '../support.ts'
+import { healthOf, residentBytes, showFigures, usePlace } from '../support.ts'
 
 const PARTITIONS = Number(process.env['TIDEMARK_FAULTS_PARTITIONS'] ?? 1000)
 const CLIENTS = 200
@@ -63,10 +62,6 @@ function peakOf(attempts: readonly number[]): number {
   return Math.max(...attempts.map((from) => attempts.filter((at) => at >= from && at < from + PEAK_MS).length))
 }
 
-function peakRssMib(pid: number): number {
-  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024)
-}
-
 it(`E12 a node that is killed with ${PARTITIONS} partitions and ${CLIENTS} clients: all of them get on, nothing is lost or twice, and they come back spread`, async (context) => {
   if (process.platform !== 'linux') return context.skip('reads memory from /proc')
   const node = await place.node(join(await place.directory(), 'data'))
@@ -110,6 +105,6 @@ it(`E12 a node that is killed with ${PARTITIONS} partitions and ${CLIENTS} clien
   const seconds = (ms: number): string => (ms / 1000).toFixed(1)
   showFigures(
     context,
-    `ready in ${seconds(readyMs)} s, all on in ${seconds(onAgainMs)} s; ${attempts.length} attempts in ${seconds(REFUSING_MS)} s, at most ${peakOf(attempts)} in ${PEAK_MS} ms; ${peakRssMib(node.pid)} MiB`,
+    `ready in ${seconds(readyMs)} s, all on in ${seconds(onAgainMs)} s; ${attempts.length} attempts in ${seconds(REFUSING_MS)} s, at most ${peakOf(attempts)} in ${PEAK_MS} ms; ${Math.round(residentBytes(node.pid).peak / 1024 / 1024)} MiB`,
   )
 }, 300_000)
