@@ -210,7 +210,7 @@ describe('health', () => {
       s.cut(c, [a])
       await s.untilInSync(a, b)
       await s.until('the leader says so', () => reasonsOf(s, a).includes('UNDER_REPLICATED'))
-      await s.advance(60_000)
+      await s.advance(10_000)
       expect(all.map((id) => reasonsOf(s, id))).toEqual([['UNDER_REPLICATED'], [], [], []])
       s.cluster.network.heal()
       await s.untilInSync(a, b, c)
