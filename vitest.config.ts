@@ -11,7 +11,7 @@ const E2E = ['test/e2e/**/*.test.ts']
 
 const heavy: TestProjectInlineConfiguration = {
   extends: true,
-  test: { name: 'heavy', include: HEAVY, testTimeout: 180_000, hookTimeout: 60_000, maxWorkers: 1, sequence: { groupOrder: 3 } },
+  test: { name: 'heavy', include: HEAVY, testTimeout: 180_000, hookTimeout: 180_000, maxWorkers: 1, sequence: { groupOrder: 3 } },
 }
 
 export default defineConfig({
