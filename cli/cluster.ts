@@ -103,7 +103,9 @@ async function nodeReasons(cluster: ClusterDescription): Promise<string[]> {
       try {
         const response = await fetch(`http://${address}/healthz`, { signal: AbortSignal.timeout(LOOK_MAX_MS) })
         const { reasons } = (await response.json()) as { reasons: readonly { readonly code: string; readonly message: string }[] }
-        return reasons.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
+        // Said of every partition already.
+        const news = reasons.filter(({ code }) => code !== 'UNDER_REPLICATED')
+        return news.map(({ code, message }) => `node ${nodeId}: ${message} [${code}]`)
       } catch (error) {
         return [`node ${nodeId} (${address}) does not answer${whyOf(error)}`]
       }

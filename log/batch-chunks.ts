@@ -46,7 +46,7 @@ export async function* batchChunks(handle: FileHandle, range: ScanRange): AsyncG
     chunkBytes = usualBytes
     while (position + at < end && damage === undefined) {
       const step = stepAt(chunk, at, range.to - position - at, nextOffset, range.checkCrc)
-      if (step.kind === 'damaged') damage = { position: position + at, what: step.what }
+      if (step.kind === 'damaged') damage = { position: position + at, what: step.what, isOtherFormat: step.isOtherFormat === true }
       if (step.kind === 'short') chunkBytes = Math.max(usualBytes, step.neededBytes)
       if (step.kind !== 'batch') break
       const batch = chunk.subarray(at, at + step.sizeBytes)

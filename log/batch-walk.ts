@@ -21,6 +21,8 @@ const MAGIC = 2
 export interface Damage {
   readonly position: number
   readonly what: string
+  /** A batch in a format that only another version knows, whole by its checksum: no crash leaves that. */
+  readonly isOtherFormat?: boolean
 }
 
 /**
@@ -30,7 +32,7 @@ export interface Damage {
 export type Step =
   | { readonly kind: 'batch'; readonly sizeBytes: number }
   | { readonly kind: 'short'; readonly neededBytes: number }
-  | { readonly kind: 'damaged'; readonly what: string }
+  | ({ readonly kind: 'damaged' } & Omit<Damage, 'position'>)
 
 /**
  * Looks at the batch at `at`. `fileBytesLeft` is what the file has from there on; `nextOffset` the least offset
@@ -42,11 +44,16 @@ export function stepAt(chunk: Buffer, at: number, fileBytesLeft: number, nextOff
   try {
     const sizeBytes = batchSizeAt(chunk, at, chunk.length, BATCH_BYTES_MAX) as number
     if (sizeBytes > fileBytesLeft) return { kind: 'damaged', what: `a batch claims ${sizeBytes} bytes, the file has ${fileBytesLeft} left` }
-    if (chunk[at + MAGIC_AT] !== MAGIC) return { kind: 'damaged', what: `record format ${chunk[at + MAGIC_AT]} instead of ${MAGIC}` }
+    const isWhole = sizeBytes <= chunk.length - at
+    if (chunk[at + MAGIC_AT] !== MAGIC) {
+      if (!isWhole) return { kind: 'short', neededBytes: sizeBytes }
+      const what = `record format ${chunk[at + MAGIC_AT]} instead of ${MAGIC}`
+      return { kind: 'damaged', what, isOtherFormat: isChecksumRight(chunk, at) }
+    }
     const baseOffset = readBaseOffset(chunk, at)
     if (baseOffset < nextOffset || readLastOffsetDelta(chunk, at) < 0)
       return { kind: 'damaged', what: `offsets ${baseOffset} to ${readLastOffset(chunk, at)} where ${nextOffset} or more is expected` }
-    if (sizeBytes > chunk.length - at) return { kind: 'short', neededBytes: sizeBytes }
+    if (!isWhole) return { kind: 'short', neededBytes: sizeBytes }
     if (checkCrc && !isChecksumRight(chunk, at))
       return { kind: 'damaged', what: `the checksum of the batch at offset ${baseOffset} is wrong` }
     return { kind: 'batch', sizeBytes }

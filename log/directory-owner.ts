@@ -13,8 +13,8 @@ export class DirectoryOwner {
   readonly wasCleanShutdown: boolean
   /** The node epoch under which the directory was closed cleanly; 0 after an unclean stop. */
   readonly cleanShutdownEpoch: number
-  /** Under which epoch it is used from now on: said by the mark of a clean shutdown. */
-  nodeEpoch = 0
+  /** Under which epoch it is used, and until there is a new one was left: said by the mark of a clean shutdown. */
+  nodeEpoch: number
 
   private constructor(
     path: string,
@@ -25,13 +25,13 @@ export class DirectoryOwner {
     this.#runtime = runtime
     this.#identity = last.identity
     this.wasCleanShutdown = last.wasClean
-    this.cleanShutdownEpoch = last.nodeEpoch
+    this.cleanShutdownEpoch = this.nodeEpoch = last.nodeEpoch
   }
 
-  /** Takes the mark of a clean shutdown away. Throws `DATA_DIR_INVALID`. */
+  /** Takes the mark of a clean shutdown away. Throws `DATA_DIR_INVALID`, and then changes nothing. */
   static async open(path: string, runtime: Pick<Runtime, 'files' | 'random'>): Promise<DirectoryOwner> {
-    const shutdown = await takeCleanShutdown(runtime.files, path)
-    return new DirectoryOwner(path, runtime, { ...shutdown, identity: await readIdentity(runtime.files, path) })
+    const identity = await readIdentity(runtime.files, path)
+    return new DirectoryOwner(path, runtime, { ...(await takeCleanShutdown(runtime.files, path)), identity })
   }
 
   /** Undefined in a new directory. */

@@ -93,14 +93,18 @@ export class LogReader {
     return []
   }
 
-  async #lookUp<T>(endOffset: number, find: (range: OffsetRange) => Promise<T>): Promise<T> {
+  async #lookUp<T extends TimedOffset | undefined>(endOffset: number, find: (range: OffsetRange) => Promise<T>): Promise<T> {
     const { commit, upkeep } = this.#parts
     // With durability none readers may see what is not written yet; look-ups go through the files.
     const visibleEnd = Math.min(endOffset, this.#owner.logEndOffset)
     if (commit.writtenOffset < visibleEnd) await commit.whenFlushed(visibleEnd)
-    return this.#onPresentSegments((end, sparseBelow) =>
-      find({ startOffset: upkeep.logStartOffset, endOffset: Math.min(endOffset, end), sparseBelow }),
-    )
+    for (;;) {
+      const found = await this.#onPresentSegments((end, sparseBelow) =>
+        find({ startOffset: upkeep.logStartOffset, endOffset: Math.min(endOffset, end), sparseBelow }),
+      )
+      // A record that was deleted while it was being looked for is no answer. Each round has a later start.
+      if (found === undefined || found.offset >= upkeep.logStartOffset) return found
+    }
   }
 
   /** Retention and compaction may remove a segment while it is being read: then it is read again, from what there is by now. */

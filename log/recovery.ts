@@ -3,9 +3,9 @@
  *
  * The checkpoint says how far the log was durable and how large each segment was. What lies beyond is walked batch by
  * batch, with checksums, and cut at the first that is not whole: that is what a crash leaves. Damage before the checkpoint
- * is not cut: the partition is refused with `CORRUPT_LOG`, and nothing is changed. What survives beyond the
- * checkpoint is written again and synced before anyone sees it, because the kernel may only have had it in memory. Recovering
- * twice gives the same log.
+ * is not cut, nor is a whole batch in the format of another version: the partition is refused with `CORRUPT_LOG`, and nothing is
+ * changed. What survives beyond the checkpoint is written again and synced before anyone sees it, because the kernel may only have
+ * had it in memory. Recovering twice gives the same log.
  */
 import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/batch-header.ts'
 import { invariant } from '../runtime/invariant.ts'
@@ -189,6 +189,11 @@ async function recoverSegment(
   const damage = end.damage ?? gap
   if (damage !== undefined && !isLast)
     throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
+  // The records may have been acknowledged by the version that knows them.
+  if (damage?.isOtherFormat === true)
+    throw damaged(
+      `${segment.path} at byte ${damage.position}: ${damage.what}, and whole: another version of tidemark wrote this. Start that one`,
+    )
   if (damage !== undefined)
     options.log.warn('segment.tail-cut', {
       path: segment.path,

@@ -161,7 +161,7 @@ class Verifier {
       // What lies beyond the durable part of the last segment is cut at the first fault, as a crash may leave it.
       const severity = isLast && item.position >= durableBytes ? 'repairable' : 'damage'
       if (item.kind === 'damage') {
-        this.#note(name, item.position, severity, item.what)
+        this.#note(name, item.position, item.isOtherFormat === true ? 'damage' : severity, item.what)
         return undefined
       }
       const { header, position } = item

@@ -6,7 +6,7 @@ import net from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const ENTRY = join(dirname(dirname(fileURLToPath(import.meta.url))), 'cli/tidemark.mjs')
 
 /** How long a node may take until it is ready. */
 const READY_TIMEOUT_MS = 30_000
@@ -18,6 +18,8 @@ export class NodeProcess {
   environment: Readonly<Record<string, string>>
   /** Where it also writes what it says, one start after the other. */
   logPath: string | undefined
+  /** Words of a command that becomes the node, as in `prlimit --nofile=120`; counts from the next start on. */
+  wrapper: readonly string[] = []
   #child: ChildProcess | undefined
   #stderr = ''
 
@@ -25,13 +27,13 @@ export class NodeProcess {
   constructor(port: number, dataDir: string, extra: readonly string[] = [], environment: Readonly<Record<string, string>> = {}) {
     this.port = port
     this.environment = environment
-    this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
+    this.#arguments = [ENTRY, 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
   }
 
   /** A node that gets all its settings from its environment, the port it listens on among them. Not started yet. */
   static fromEnvironment(port: number, environment: Readonly<Record<string, string>>): NodeProcess {
     const node = new NodeProcess(port, '', [], environment)
-    node.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve']
+    node.#arguments = [ENTRY, 'serve']
     return node
   }
 
@@ -40,6 +42,11 @@ export class NodeProcess {
     const node = new NodeProcess(await freePort(), dataDir, extra)
     await node.start()
     return node
+  }
+
+  /** The same node run by another tree of sources, as of another version; counts from the next start on. */
+  set sources(root: string) {
+    this.#arguments = [join(root, 'cli/tidemark.mjs'), ...this.#arguments.slice(1)]
   }
 
   get address(): string {
@@ -69,7 +76,8 @@ export class NodeProcess {
   /** Starts it, and waits for nothing. */
   launch(): void {
     this.#stderr = ''
-    const child = spawn(process.execPath, this.#arguments, {
+    const [command = '', ...words] = [...this.wrapper, process.execPath, ...this.#arguments]
+    const child = spawn(command, words, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, ...this.environment },
     })
@@ -95,6 +103,13 @@ export class NodeProcess {
       await new Promise((resolve) => setTimeout(resolve, 10))
     }
     throw new Error(`the node was not ready after ${READY_TIMEOUT_MS} ms: ${this.#stderr}`)
+  }
+
+  /** Resolves when it has ended by itself, with its exit code; null: by a signal. */
+  async ended(): Promise<number | null> {
+    const child = this.#child
+    if (child !== undefined && this.isRunning) await once(child, 'close')
+    return child?.exitCode ?? null
   }
 
   /** Sends a signal that does not end it. */

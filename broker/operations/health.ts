@@ -1,5 +1,6 @@
 /** What the node says of its own state: alive, ready, healthy, and why not. */
 import type { Broker } from '../broker.ts'
+import type { Partition } from '../partition.ts'
 
 export interface HealthReason {
   /** Stable, for machines. */
@@ -29,6 +30,7 @@ export function nodeHealth(broker: Broker): NodeHealth {
     ...quorumReasons(broker),
     ...storageReasons(broker),
     ...partitionReasons(broker),
+    ...replicaReasons(broker),
   ]
   return {
     isReady,
@@ -79,4 +81,20 @@ function partitionReasons(broker: Broker): HealthReason[] {
     code: error.code,
     message: `${topic}-${partition}: ${error.message}`,
   }))
+}
+
+/** Of what this node leads: whoever stays behind may not know it. One reason for all of them, with an example. */
+function replicaReasons(broker: Broker): HealthReason[] {
+  const [example, ...others] = underReplicated(broker)
+  if (example === undefined) return []
+  const { name, metadata } = example
+  const missing = metadata.replicas.filter((id) => !metadata.isr.includes(id))
+  const more = others.length === 0 ? '' : `, and so it is with ${others.length} more that this node leads`
+  const message = `${name} has ${metadata.isr.length} of ${metadata.replicas.length} replicas in sync, missing is node ${missing.join(', ')}${more}`
+  return [{ code: 'UNDER_REPLICATED', message }]
+}
+
+/** Partitions that this node leads without all of their replicas in sync. */
+export function underReplicated(broker: Broker): Partition[] {
+  return [...broker.partitions.open()].filter(({ isLeader, metadata }) => isLeader && metadata.isr.length < metadata.replicas.length)
 }

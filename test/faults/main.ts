@@ -8,18 +8,23 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Table from 'cli-table3'
+import { noteFigures } from '../../scripts/figures.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
 /** Where tests with such ids are. */
 const FILES = [
   'test/faults',
+  'test/log/data-dir.test.ts',
   'test/log/faults.test.ts',
   'test/log/file-pool.test.ts',
+  'test/log/recovery.test.ts',
+  'test/integration/failed-sync.test.ts',
   'test/integration/full-disk.test.ts',
   'test/integration/bad-input.test.ts',
   'test/integration/unreliable-network.test.ts',
   'test/broker/replication/leader-state.test.ts',
+  'test/sim/scenarios/clocks.test.ts',
 ]
 
 interface Result {
@@ -42,7 +47,8 @@ const vitest = [
   '--reporter=json',
   `--outputFile.json=${report}`,
 ]
-const { status } = spawnSync(process.execPath, vitest, { cwd: root, stdio: 'inherit' })
+const env = { ...process.env, TIDEMARK_HEAVY_TESTS: '1' }
+const { status } = spawnSync(process.execPath, vitest, { cwd: root, stdio: 'inherit', env })
 const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
   readonly testResults: readonly { readonly assertionResults: readonly Result[] }[]
 }
@@ -65,7 +71,7 @@ for (const { ids, fullName, status: result, duration, meta } of rows)
 console.log(table.toString())
 const count = (wanted: string): number => rows.filter((row) => row.status === wanted).length
 const skipped = rows.length - count('passed') - count('failed')
-console.log(
-  `faults: ${new Set(rows.flatMap(({ ids }) => ids)).size} kinds, ${count('passed')} tests passed, ${count('failed')} failed, ${skipped} skipped`,
-)
+const kinds = new Set(rows.flatMap(({ ids }) => ids)).size
+console.log(`faults: ${kinds} kinds, ${count('passed')} tests passed, ${count('failed')} failed, ${skipped} skipped`)
+noteFigures('resource-faults', { kinds, played: rows.length, passed: count('passed'), failed: count('failed'), skipped })
 process.exitCode = status ?? 1

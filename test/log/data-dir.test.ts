@@ -95,6 +95,23 @@ describe('a data directory', () => {
     expect([afterCrash.owner.wasCleanShutdown, afterCrash.owner.cleanShutdownEpoch]).toEqual([false, 0])
   })
 
+  it('E15 keeps the mark of a clean shutdown through starts that came to nothing', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    await dir.owner.claim(1)
+    dir.owner.nodeEpoch = 42
+    await dir.close()
+    const identity = `${DATA}/meta.properties.json`
+    const content = await readWhole(world.files, identity)
+    await overwrite(world.files, identity, Buffer.from(content.toString().replace(/"version":\s*1/, '"version":2')))
+    await expect(openDir(world)).rejects.toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await overwrite(world.files, identity, content)
+    // Closed before it was registered under another epoch.
+    await (await openDir(world)).close()
+    const again = await openDir(world)
+    expect([again.owner.wasCleanShutdown, again.owner.cleanShutdownEpoch]).toEqual([true, 42])
+  })
+
   it.each(['garbage', '{"version":2}', '{"version":1,"clusterId":"x"}', 'null', '7', ''])(
     'refuses a damaged identity: %j',
     async (content) => {

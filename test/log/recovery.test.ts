@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { verifyPartition } from '../../log/verify.ts'
 import { readBatchSize } from '../../protocol/batch-header.ts'
 import {
   batchOf,
@@ -36,6 +37,26 @@ async function reopen(world: TestWorld) {
 const sizeOf = async (world: TestWorld, path: string): Promise<number> => (await world.files.stat(path))?.sizeBytes ?? -1
 
 describe('the tail beyond the checkpoint', () => {
+  it('E15 is refused and left as it is where another version wrote whole batches of another format, and its checking says so', async () => {
+    const world = await filled(3, false)
+    const secondAt = readBatchSize(await readWhole(world.files, FIRST))
+    await overwrite(world.files, FIRST, Buffer.from([3]), secondAt + 16)
+    const before = await readWhole(world.files, FIRST)
+    await expect(reopen(world)).rejects.toMatchObject({ code: 'CORRUPT_LOG', message: expect.stringContaining('record format 3') })
+    expect((await readWhole(world.files, FIRST)).equals(before)).toBe(true)
+    const { findings } = await verifyPartition(world.files, PARTITION)
+    expect(findings).toContainEqual(expect.objectContaining({ severity: 'damage', position: secondAt }))
+  })
+
+  it('is cut at a batch of another format that is not whole', async () => {
+    const world = await filled(3, false)
+    const secondAt = readBatchSize(await readWhole(world.files, FIRST))
+    await overwrite(world.files, FIRST, Buffer.from([3]), secondAt + 16)
+    await flipBit(world.files, FIRST, 1000)
+    const { log } = await reopen(world)
+    expect(log.logEndOffset).toBe(1)
+  })
+
   it('is kept as far as it is whole, and appending goes on behind it', async () => {
     const world = await filled(3, false)
     const { log } = await reopen(world)

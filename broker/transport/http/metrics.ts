@@ -8,7 +8,7 @@
  */
 import type { Broker } from '../../broker.ts'
 import { LATENCY_BUCKETS_MS, type LatencyHistogram } from '../../counters.ts'
-import { nodeHealth } from '../../operations/health.ts'
+import { nodeHealth, underReplicated } from '../../operations/health.ts'
 
 interface Sample {
   readonly name: string
@@ -30,6 +30,12 @@ const SAMPLES: readonly Sample[] = [
     help: 'Partitions on this node that could not be opened',
     type: 'gauge',
     read: (broker) => broker.partitions.failures().length,
+  },
+  {
+    name: 'tidemark_node_under_replicated_partitions',
+    help: 'Partitions that this node leads and that have replicas not in sync',
+    type: 'gauge',
+    read: (broker) => underReplicated(broker).length,
   },
   { name: 'tidemark_node_connections', help: 'Open connections', type: 'gauge', read: (broker) => broker.portStats().connectionCount },
   {

@@ -1,5 +1,7 @@
 /** Who counts as in sync, while leader, followers and controller hear of each other late or not at all. */
 import { describe, expect, it } from 'vitest'
+import { nodeHealth } from '../../../broker/operations/health.ts'
+import { streamOf } from '../../../scripts/random.ts'
 import type { Hold } from '../network.ts'
 import { play, type Scenario, TOPIC } from './scenario.ts'
 
@@ -189,6 +191,61 @@ describe('a leader', () => {
         await s.untilInSync(a, b, c)
       }
       expect(s.state).toMatchObject({ leader: a, partitionEpoch: partitionEpoch + 4 })
+    }))
+})
+
+describe('health', () => {
+  /** What a node says is wrong. */
+  const reasonsOf = (s: Scenario, nodeId: number): string[] => {
+    const broker = s.node(nodeId).life?.inside?.broker()
+    return broker === undefined ? ['gone'] : nodeHealth(broker).reasons.map(({ code }) => code)
+  }
+
+  it('J20 is not green while a replica stays behind, though every node is alive and hears of the controller', () =>
+    play({ nodeCount: 4 }, async (s) => {
+      const [a, b, c, controller] = await apart(s)
+      const all = [a, b, c, controller]
+      await s.until('all is well', () => all.every((id) => reasonsOf(s, id).length === 0))
+      s.producer().start([TOPIC], 20)
+      s.cut(c, [a])
+      await s.untilInSync(a, b)
+      await s.until('the leader says so', () => reasonsOf(s, a).includes('UNDER_REPLICATED'))
+      await s.advance(10_000)
+      expect(all.map((id) => reasonsOf(s, id))).toEqual([['UNDER_REPLICATED'], [], [], []])
+      s.cluster.network.heal()
+      await s.untilInSync(a, b, c)
+      await s.until('all is well', () => all.every((id) => reasonsOf(s, id).length === 0))
+    }))
+
+  it('J20 is not green on a node that the active controller alone cannot reach', () =>
+    play({ nodeCount: 4 }, async (s) => {
+      const [, , c, controller] = await apart(s)
+      s.cut(c, [controller])
+      await s.until('it says so itself', () => reasonsOf(s, c).some((code) => code === 'FENCED' || code === 'NO_CONTROLLER'))
+    }))
+
+  it('J20 follows three hundred blips of 1 to 200 ms of any link: green means converged, and in the end all of it is', () =>
+    play({ nodeCount: 4, seed: 20 }, async (s) => {
+      const [a, b, c, controller] = await apart(s)
+      const all = [a, b, c, controller]
+      const random = streamOf(s.cluster.seed, 'blips')
+      const pick = (below: number): number => Math.floor(random() * below)
+      s.producer().start([TOPIC], 20)
+      s.follow()
+      for (let blip = 0; blip < 300; blip++) {
+        const one = all[pick(4)] as number
+        s.cut(one, [all[(all.indexOf(one) + 1 + pick(3)) % 4] as number])
+        await s.advance(1 + pick(200))
+        s.cluster.network.heal()
+        await s.advance(pick(100))
+        const { leader, isr, replicas } = s.state
+        // The node that leads by its own knowledge knows who is missing, too.
+        const knows = s.cluster.partitionOf(s.node(leader), TOPIC)?.metadata
+        if (isr.length < replicas.length && knows?.partitionEpoch === s.state.partitionEpoch)
+          expect(reasonsOf(s, leader), `after blip ${blip}`).toContain('UNDER_REPLICATED')
+      }
+      await s.untilInSync(a, b, c)
+      await s.until('all is well', () => all.every((id) => reasonsOf(s, id).length === 0))
     }))
 })
 
