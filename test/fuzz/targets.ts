@@ -3,6 +3,7 @@ import type { Target } from './target.ts'
 import { batchTargets, compressionTargets } from './targets/batches.ts'
 import { fileTargets } from './targets/files.ts'
 import { stateTargets } from './targets/metadata.ts'
+import { replicaTargets } from './targets/replicas.ts'
 import { rpcTargets } from './targets/rpc.ts'
 import { textTargets } from './targets/texts.ts'
 
@@ -12,5 +13,6 @@ export const targets: readonly Target[] = [
   ...fileTargets,
   ...stateTargets,
   ...textTargets,
+  ...replicaTargets,
   ...rpcTargets,
 ]
