@@ -154,6 +154,37 @@ describe('E07 E08 bytes on the port that are no protocol', () => {
   })
 })
 
+describe('S05 a call that is over before the node hears of it', () => {
+  const settings = Buffer.from('000000040000000000', 'hex')
+  const reset = Buffer.from('00000403000000000100000008', 'hex')
+
+  /** The headers of a call on stream 1, none of them compressed. */
+  function headersOf(path: string, contentType: string): Buffer {
+    const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)])
+    const block = Buffer.concat([
+      Buffer.from('838601', 'hex'),
+      text('node'),
+      Buffer.from([0x04]),
+      text(path),
+      Buffer.from([0x00]),
+      text('content-type'),
+      text(contentType),
+    ])
+    return Buffer.concat([Buffer.from([0, 0, block.length, 0x01, 0x04, 0, 0, 0, 1]), block])
+  }
+
+  it.each([
+    ['a name it does not know', '/tidemark.v1.Log/Nothing', 'application/grpc'],
+    ['another content type', '/tidemark.v1.Log/Fetch', 'text/plain'],
+    ['nothing against it', '/tidemark.v1.Log/Fetch', 'application/grpc'],
+  ])('with %s: the node lives', async (_what, path, contentType) => {
+    const socket = await rawConnection()
+    socket.end(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings, headersOf(path, contentType), reset]))
+    await readToEnd(socket)
+    await expectNodeWorks()
+  })
+})
+
 describe('E07 messages that claim more than they are', () => {
   it('a gRPC message that claims 2 GiB is refused before it is buffered', async () => {
     const stream = openCall('Log/Produce')
