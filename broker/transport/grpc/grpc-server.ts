@@ -87,9 +87,21 @@ function passOverEndedCalls(server: grpc.Server): void {
   for (const http2Server of inside.http2Servers?.keys() ?? []) {
     const listeners = http2Server.listeners('stream') as StreamListener[]
     http2Server.removeAllListeners('stream')
-    http2Server.on('stream', (stream, ...rest) => {
-      if (stream.destroyed || stream.closed) stream.on('error', () => {})
-      else for (const listener of listeners) listener(stream, ...rest)
+    http2Server.on('stream', (stream, headers, ...rest) => {
+      if (stream.destroyed || stream.closed) {
+        stream.on('error', () => {})
+        return
+      }
+      dropUnspeakable(headers)
+      for (const listener of listeners) listener(stream, headers, ...rest)
     })
+  }
+}
+
+/** Of headers that gRPC has no room for, grpc-js writes each to the error output, as long as it is. Nobody reads them here. */
+function dropUnspeakable(headers: http2.IncomingHttpHeaders): void {
+  for (const [name, value] of Object.entries(headers)) {
+    const isSpeakable = /^[:0-9a-z_.-]+$/.test(name) && (name.endsWith('-bin') || /^[ -~]*$/.test(String(value)))
+    if (!isSpeakable) delete headers[name]
   }
 }
