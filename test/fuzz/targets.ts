@@ -1,6 +1,7 @@
 /** Every target, in the order of the table. */
 import type { Target } from './target.ts'
 import { batchTargets, compressionTargets } from './targets/batches.ts'
+import { connectionTargets } from './targets/connection.ts'
 import { fileTargets } from './targets/files.ts'
 import { stateTargets } from './targets/metadata.ts'
 import { replicaTargets } from './targets/replicas.ts'
@@ -15,4 +16,5 @@ export const targets: readonly Target[] = [
   ...textTargets,
   ...replicaTargets,
   ...rpcTargets,
+  ...connectionTargets,
 ]
