@@ -1,6 +1,7 @@
 /** Producer ids for the clients of this node, handed out from blocks that the controller allocates. */
 import type { ActiveController } from '../controller/active-controller.ts'
 import { fromErrorDetail } from '../protocol/error-wire.ts'
+import { TidemarkError } from '../protocol/errors.ts'
 
 export class ProducerIds {
   readonly #controller: ActiveController
@@ -32,6 +33,8 @@ export class ProducerIds {
   async #fetchBlock(): Promise<void> {
     const { error, firstProducerId, nextProducerId } = await this.#controller.ask('allocateProducerIds', this.#node())
     if (error !== undefined) throw fromErrorDetail(error)
+    // Of a controller that is broken: asking on at once would only keep both busy.
+    if (nextProducerId <= firstProducerId) throw new TidemarkError('UNAVAILABLE', 'the controller gives out no producer ids')
     this.#next = firstProducerId
     this.#end = nextProducerId
   }

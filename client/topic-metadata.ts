@@ -60,7 +60,7 @@ export class TopicMetadata {
     return this.#topics.get(name)
   }
 
-  /** Throws `UNKNOWN_TOPIC`. Questions for the same topic at the same time are one. */
+  /** Throws `UNKNOWN_TOPIC`, and `UNAVAILABLE` when no sound answer comes. Questions for the same topic at the same time are one. */
   refresh(name: string): Promise<TopicInfo> {
     const running = this.#refreshes.get(name)
     if (running !== undefined) return running
@@ -118,6 +118,8 @@ export class TopicMetadata {
       this.#stale.delete(name)
       throw fromErrorDetail(description.error, 'failed')
     }
+    // No sound node says so, and a record could go nowhere.
+    if (description.partitions.length === 0) throw new TidemarkError('UNAVAILABLE', `a node knows no partition of topic ${name}`)
     const info = newest(this.#topics.get(name), infoOf(description, nodes))
     this.#topics.set(name, info)
     this.#stale.delete(name)

@@ -91,6 +91,10 @@ export function checkFollows(
   // The checksum does not cover it.
   if (epoch > leaderEpoch)
     throw new TidemarkError('CORRUPT_BATCH', `a batch of ${where} came from its leader of epoch ${leaderEpoch} with epoch ${epoch}`)
+  // Nor the offset it begins at: a lie there must not make the log end at a number that has no successor, or where it began.
+  const nextOffset = baseOffset + readLastOffsetDelta(batch) + 1
+  if (nextOffset <= baseOffset || !Number.isSafeInteger(nextOffset))
+    throw new TidemarkError('CORRUPT_BATCH', `a batch of ${where} came from its leader with the offsets ${baseOffset} to ${nextOffset - 1}`)
   if (follows(baseOffset, endOffset, sparseBelow) && epoch >= latestEpoch) return { baseOffset, epoch }
   throw new TidemarkError(
     'OFFSET_OUT_OF_RANGE',

@@ -247,20 +247,30 @@ const TYPED_LENGTH_MAX = 100
 /** The name a person probably meant: the nearest by edit distance, if it is near at all. */
 export function nearestName(wrong: string, names: readonly string[]): string | undefined {
   if (wrong.length > TYPED_LENGTH_MAX) return undefined
-  const ranked = names.map((name) => ({ name, distance: editDistance(wrong, name) })).sort((a, b) => a.distance - b.distance)
-  const best = ranked[0]
-  return best !== undefined && best.distance <= Math.max(2, Math.floor(wrong.length / 3)) ? best.name : undefined
+  let nearest: string | undefined
+  let farthest = Math.max(2, Math.floor(wrong.length / 3))
+  for (const name of names) {
+    // Two names are at least as far apart as their lengths are.
+    const distance = Math.abs(name.length - wrong.length) > farthest ? Number.POSITIVE_INFINITY : editDistance(wrong, name)
+    if (distance > farthest) continue
+    nearest = name
+    farthest = distance - 1
+  }
+  return nearest
 }
 
+/** Row by row in one array. */
 function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, column) => column)
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row]
+  const row = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let line = 1; line <= a.length; line++) {
+    let aboveLeft = line - 1
+    row[0] = line
     for (let column = 1; column <= b.length; column++) {
-      const substitution = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
-      current.push(Math.min(substitution, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1))
+      const above = row[column] ?? 0
+      const substitution = aboveLeft + (a.charCodeAt(line - 1) === b.charCodeAt(column - 1) ? 0 : 1)
+      row[column] = Math.min(substitution, above + 1, (row[column - 1] ?? 0) + 1)
+      aboveLeft = above
     }
-    previous = current
   }
-  return previous[b.length] ?? 0
+  return row[b.length] ?? 0
 }

@@ -73,6 +73,14 @@ describe('every decoder', () => {
     },
   )
 
+  it('a node stays, whatever comes on a connection', async () => {
+    for (const target of targets.filter(({ name }) => name === 'connection')) {
+      const { failures, executions } = await fuzz(target, { executions: 400, seed: 1, corpus: [] })
+      expect(failures.map(({ at, problem }) => `execution ${at}: ${problem}`)).toEqual([])
+      expect(executions).toBe(400)
+    }
+  })
+
   it.each(readdirSync(corpus).map((name) => [name]))('%s keeps them over what was once found', async (name) => {
     const target = targets.find((one) => one.name === name)
     if (target === undefined) throw new Error(`test/fuzz/corpus/${name} is of no target`)

@@ -2,21 +2,20 @@
  * `npm run fuzz`: every decoder, with input that is made to break it. See README.md.
  *
  *     npm run fuzz                                         the slice of CI: a million executions over all targets
- *     npm run fuzz -- --each 10000000 --seed 7             so many of every target
- *     npm run fuzz -- --target batch-read --executions 1e6
- *     npm run fuzz -- --target batch-read --seed 7 --at 4711      one execution again
+ *     npm run fuzz -- --each 10000000 --jobs 2 --seed 7    so many of every target, in two processes
+ *     npm run fuzz -- --target batch-read,varint --executions 1e6
+ *     npm run fuzz -- --target batch-read --seed 7 --at 4711      one execution again, with whole stacks
  *     npm run fuzz -- --target batch-read --input file            one input
  *     npm run fuzz -- --json counters.json
  */
-import { createHash } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import v8 from 'node:v8'
 import { Command } from 'commander'
-import Table from 'cli-table3'
 import { noteFigures } from '../../scripts/figures.ts'
-import { fuzz, type Failure, replay, type TargetResult } from './engine.ts'
+import { fuzz, replay } from './engine.ts'
+import { type Counters, type Outcome, playInProcesses, type Share } from './jobs.ts'
+import { printTable, tell } from './report.ts'
 import type { Target } from './target.ts'
 import { targets } from './targets.ts'
 import { Watchdog } from './watchdog.ts'
@@ -24,36 +23,50 @@ import { Watchdog } from './watchdog.ts'
 /** No execution takes so long, not even of a call that waits. */
 const PATIENCE_MS = 60_000
 
-// A young generation that is seldom collected: a collection in the middle of an execution hides what it allocated.
-v8.setFlagsFromString('--min-semi-space-size=64')
-v8.setFlagsFromString('--max-semi-space-size=128')
-
-const here = dirname(fileURLToPath(import.meta.url))
-const root = dirname(dirname(here))
-
 interface Flags {
   readonly target?: string
+  readonly skip?: string
   readonly executions: string
   readonly each?: string
   readonly seed: string
+  readonly jobs: string
   readonly at?: string
   readonly input?: string
   readonly json?: string
+  readonly quiet?: boolean
 }
 
 const flags = new Command('fuzz')
-  .option('--target <name>', 'only this one')
+  .option('--target <names>', 'only these, divided by commas')
+  .option('--skip <names>', 'not these')
   .option('--executions <count>', 'of all targets together, by their weights', '1000000')
   .option('--each <count>', 'executions of every target')
   .option('--seed <number>', 'everything else follows from it', '1')
+  .option('--jobs <count>', 'processes that share the targets', '1')
   .option('--at <number>', 'only this execution')
   .option('--input <file>', 'only this input, as it is')
   .option('--json <file>', 'write the counters there')
+  .option('--quiet', 'say only what is found')
   .parse()
   .opts<Flags>()
 
-export function corpusOf(name: string): Buffer[] {
-  const directory = join(here, 'corpus', name)
+const seed = numberOf('seed', flags.seed)
+const isOnce = flags.at !== undefined || flags.input !== undefined
+
+// A young generation that is seldom collected: a collection in the middle of an execution hides what it allocated.
+v8.setFlagsFromString('--min-semi-space-size=64')
+v8.setFlagsFromString('--max-semi-space-size=128')
+// Most executions end with an error, and its stack costs more than many a decoder. What is found is looked at again by itself.
+Error.stackTraceLimit = isOnce ? 50 : 0
+
+function numberOf(what: string, text: string): number {
+  const number = Number(text)
+  if (!Number.isSafeInteger(number) || number < 0) throw new Error(`--${what} is a whole number, not ${text}`)
+  return number
+}
+
+function corpusOf(name: string): Buffer[] {
+  const directory = join(import.meta.dirname, 'corpus', name)
   try {
     return readdirSync(directory)
       .sort()
@@ -64,97 +77,76 @@ export function corpusOf(name: string): Buffer[] {
 }
 
 function chosenTargets(): readonly Target[] {
-  if (flags.target === undefined) return targets
-  const chosen = targets.filter(({ name }) => name === flags.target)
-  if (chosen.length === 0) throw new Error(`no target ${flags.target}; there is ${targets.map(({ name }) => name).join(', ')}`)
-  return chosen
+  const names = (text: string | undefined): string[] => text?.split(',').filter((name) => name !== '') ?? []
+  const [only, not] = [names(flags.target), names(flags.skip)]
+  const unknown = [...only, ...not].find((one) => !targets.some(({ name }) => name === one))
+  if (unknown !== undefined) throw new Error(`no target ${unknown}; there is ${targets.map(({ name }) => name).join(', ')}`)
+  return targets.filter(({ name }) => (only.length === 0 || only.includes(name)) && !not.includes(name))
 }
 
 /** By weight; at least 200 of each, and never less than asked for. */
-function shares(chosen: readonly Target[]): number[] {
-  if (flags.each !== undefined) return chosen.map(() => Number(flags.each))
+function sharesOf(chosen: readonly Target[]): Share[] {
+  const each = flags.each === undefined ? undefined : numberOf('each', flags.each)
+  if (each !== undefined) return chosen.map((target) => ({ target, executions: each }))
+  const wanted = numberOf('executions', flags.executions)
   const total = chosen.reduce((sum, { weight = 1 }) => sum + weight, 0)
-  return chosen.map(({ weight = 1 }) => Math.max(200, Math.ceil((Number(flags.executions) * weight) / total)))
+  return chosen.map((target) => ({ target, executions: Math.max(200, Math.ceil((wanted * (target.weight ?? 1)) / total)) }))
 }
 
-/** Keeps the input of a failure, and says how to see it again. */
-function tell({ target, at, problem, input }: Failure): void {
-  const directory = join(root, 'test/fuzz/found', target)
-  mkdirSync(directory, { recursive: true })
-  const file = join(directory, createHash('sha256').update(input).digest('hex').slice(0, 12))
-  writeFileSync(file, input)
-  console.log(`\nFOUND in ${target}${at === undefined ? '' : `, execution ${at}`}: ${problem}`)
-  console.log(`input: ${input.subarray(0, 80).toString('hex')}${input.length > 80 ? '…' : ''} (${input.length} bytes)`)
-  console.log(`again: npm run fuzz -- --target ${target} --input ${relative(root, file)}`)
-  if (at !== undefined) console.log(`   or: npm run fuzz -- --target ${target} --seed ${flags.seed} --at ${at}`)
-}
-
-function print(results: readonly TargetResult[]): void {
-  const table = new Table({
-    head: ['target', 'executions', 'taken', 'refused', 'per s', 'slowest ms', 'buffers max', 'heap max', 'found'],
-    style: { head: [], border: [], compact: true },
-    colAligns: ['left', 'right', 'right', 'right', 'right', 'right', 'right', 'right', 'right'],
-  })
-  const kib = (bytes: number): string => `${(bytes / 1024).toFixed(1)} KiB`
-  for (const { name, executions, accepted, refused, elapsedMs, slowestMs, buffersMaxBytes, heapMaxBytes, measured, failures } of results)
-    table.push([
-      name,
-      executions,
-      accepted,
-      refused,
-      Math.round((1000 * executions) / Math.max(1, elapsedMs)),
-      slowestMs.toFixed(1),
-      measured === 0 ? '-' : kib(buffersMaxBytes),
-      measured === 0 ? '-' : kib(heapMaxBytes),
-      failures.length,
-    ])
-  console.log(table.toString())
-  for (const { name, figures } of results)
-    if (Object.keys(figures).length > 0)
-      console.log(
-        `${name}: ${Object.entries(figures)
-          .map(([what, value]) => `${what} ${value}`)
-          .join(', ')}`,
-      )
-}
-
-async function run(): Promise<TargetResult[]> {
-  const chosen = chosenTargets()
-  const counts = shares(chosen)
-  const results: TargetResult[] = []
-  for (const [index, target] of chosen.entries()) {
-    const options = {
-      executions: counts[index] as number,
-      seed: Number(flags.seed),
-      at: flags.at === undefined ? undefined : Number(flags.at),
-    }
-    const watchdog = await Watchdog.open(`npm run fuzz -- --target ${target.name} --seed ${flags.seed} --at {at}`, PATIENCE_MS)
+async function playHere(shares: readonly Share[], ended: (outcome: Outcome) => void): Promise<void> {
+  const at = flags.at === undefined ? undefined : numberOf('at', flags.at)
+  for (const { target, executions } of shares) {
+    const watchdog = await Watchdog.open(`npm run fuzz -- --target ${target.name} --seed ${seed} --at {at}`, PATIENCE_MS)
+    const begins = (number: number): void => watchdog.begins(number)
     const result =
       flags.input === undefined
-        ? await fuzz(target, { ...options, corpus: corpusOf(target.name), begins: (at) => watchdog.begins(at) })
+        ? await fuzz(target, { executions, seed, at, corpus: corpusOf(target.name), begins })
         : await replay(target, [readFileSync(flags.input)])
     await watchdog.close()
-    for (const failure of result.failures) tell(failure)
-    results.push(result)
+    for (const failure of result.failures) tell(failure, seed)
+    ended(result)
   }
-  return results
 }
 
 const startMs = performance.now()
-const results = await run()
-print(results)
-const executions = results.reduce((sum, result) => sum + result.executions, 0)
-const found = results.reduce((sum, { failures }) => sum + failures.length, 0)
-console.log(
-  `fuzz: ${executions} executions of ${results.length} targets with seed ${flags.seed} in ${((performance.now() - startMs) / 1000).toFixed(0)} s, ${found} found`,
-)
-noteFigures('fuzzing', { executions, targets: results.length, found, seconds: Math.round((performance.now() - startMs) / 1000) })
+const shares = sharesOf(chosenTargets())
+const jobs = numberOf('jobs', flags.jobs)
+/** The slice of CI is one suite. Of other runs each target is one, so that several can be added up. */
+const isSlice = flags.each === undefined && flags.target === undefined && flags.skip === undefined
+const secondsOf = (ms: number): number => Math.round(ms / 1000)
+const outcomes: Outcome[] = []
+
+function ended(outcome: Outcome): void {
+  const { name, executions, accepted: taken, refused, elapsedMs, failures } = outcome
+  outcomes.push(outcome)
+  if (isSlice || isOnce) return
+  const figures = { executions, taken, refused, found: failures.length, seconds: secondsOf(elapsedMs) }
+  noteFigures(`fuzz-${name}`, figures)
+  if (jobs > 1) console.log(`${name}: ${executions} executions in ${figures.seconds} s, ${figures.found} found`)
+}
+
+let isWhole = true
+if (jobs > 1 && !isOnce) isWhole = await playInProcesses(shares, jobs, seed, ended)
+else await playHere(shares, ended)
+
+const sum = (count: (outcome: Outcome) => number): number => outcomes.reduce((total, outcome) => total + count(outcome), 0)
+const executions = sum((outcome) => outcome.executions)
+const found = sum(({ failures }) => failures.length)
+const seconds = secondsOf(performance.now() - startMs)
+const place = ({ name }: Outcome): number => shares.findIndex(({ target }) => target.name === name)
+outcomes.sort((a, b) => place(a) - place(b))
+if (flags.quiet !== true) {
+  printTable(outcomes)
+  console.log(`fuzz: ${executions} executions of ${outcomes.length} targets with seed ${seed} in ${seconds} s, ${found} found`)
+}
+if (isSlice && !isOnce) noteFigures('fuzzing', { executions, targets: outcomes.length, found, seconds })
 if (flags.json !== undefined) {
-  const counters = results.map(({ failures, ...counts }) => ({
-    ...counts,
-    found: failures.map(({ at, problem }) => ({ at, problem: problem.split('\n')[0] })),
+  const targets = outcomes.map((outcome) => ({
+    ...outcome,
+    failures: outcome.failures.map(({ target, at, problem }) => ({ target, at, problem })),
   }))
-  writeFileSync(flags.json, `${JSON.stringify({ seed: Number(flags.seed), executions, found, targets: counters }, undefined, 2)}\n`)
+  const counters: Counters = { seed, executions, found, targets }
+  writeFileSync(flags.json, `${JSON.stringify(counters, undefined, 2)}\n`)
 }
 // What a client under test still waits for would keep the process.
-process.exit(found > 0 ? 1 : 0)
+process.exit(isWhole && found === 0 ? 0 : 1)

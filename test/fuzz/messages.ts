@@ -65,11 +65,13 @@ export function messageOf(name: string): DescMessage {
 /** Messages that are a function of the seed. */
 export function sampleMessages(name: string, seed: number, count: number, vocabulary: Vocabulary = PLAIN): Buffer[] {
   const message = messageOf(name)
-  return Array.from({ length: count }, (_, at) => {
-    const writer = new BinaryWriter()
-    writeFields(writer, message, streamOf(seed, `${name} ${at}`), vocabulary, 0)
-    return Buffer.from(writer.finish())
-  })
+  return Array.from({ length: count }, (_, at) => sampleMessage(message, streamOf(seed, `${name} ${at}`), vocabulary))
+}
+
+export function sampleMessage(message: DescMessage, chance: Chance, vocabulary: Vocabulary = PLAIN): Buffer {
+  const writer = new BinaryWriter()
+  writeFields(writer, message, chance, vocabulary, 0)
+  return Buffer.from(writer.finish())
 }
 
 function writeFields(writer: BinaryWriter, message: DescMessage, chance: Chance, vocabulary: Vocabulary, depth: number): void {

@@ -1,4 +1,5 @@
 /** What is fuzzed: a decoder of ours, what to begin from, and what it may throw. */
+import type { Chance } from '../../scripts/random.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 
 export interface Target {
@@ -14,6 +15,8 @@ export interface Target {
   run(input: Buffer): unknown
   /** Makes what was changed whole again, so that what lies behind a checksum is reached. Done to every other input. */
   mend?(input: Buffer): Buffer
+  /** Another sound input, where changed ones seldom reach what lies behind the decoder. Every other execution takes one as it is. */
+  fresh?(chance: Chance): Buffer
   /** Bytes of output that a limit of the decoder allows beyond what the input pays for. */
   readonly outputBytesMax?: number
   /** Objects that one byte of input may stand for, in bytes of heap. Default `HEAP_PER_BYTE`. */

@@ -4,7 +4,7 @@ import http2 from 'node:http2'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { defaultNodeConfig, loadNodeConfig } from '../../broker/config.ts'
 import { startNode } from '../../broker/server.ts'
 import { connect, type Tidemark, TidemarkError } from '../../client/index.ts'
@@ -150,6 +150,58 @@ describe('E07 E08 bytes on the port that are no protocol', () => {
     socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
     socket.write(Buffer.alloc(4096, 0xff))
     await readToEnd(socket)
+    await expectNodeWorks()
+  })
+})
+
+describe('S05 calls as bytes', () => {
+  const settings = Buffer.from('000000040000000000', 'hex')
+  const reset = Buffer.from('00000403000000000100000008', 'hex')
+
+  /** The headers of a call on stream 1, none of them compressed. */
+  function headersOf(path: string, contentType: string, more = ''): Buffer {
+    const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value, 'latin1')])
+    const block = Buffer.concat([
+      Buffer.from('838601', 'hex'),
+      text('node'),
+      Buffer.from([0x04]),
+      text(path),
+      Buffer.from([0x00]),
+      text('content-type'),
+      text(contentType),
+      ...(more === '' ? [] : [Buffer.from([0x00]), text('x'), text(more)]),
+    ])
+    return Buffer.concat([Buffer.from([0, 0, block.length, 0x01, 0x04, 0, 0, 0, 1]), block])
+  }
+
+  it.each([
+    ['a name it does not know', '/tidemark.v1.Log/Nothing', 'application/grpc'],
+    ['another content type', '/tidemark.v1.Log/Fetch', 'text/plain'],
+    ['nothing against it', '/tidemark.v1.Log/Fetch', 'application/grpc'],
+  ])('over before the node hears of it, with %s: the node lives', async (_what, path, contentType) => {
+    const socket = await rawConnection()
+    socket.end(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings, headersOf(path, contentType), reset]))
+    await readToEnd(socket)
+    await expectNodeWorks()
+  })
+
+  it('headers with bytes that gRPC has no room for are answered, and written nowhere', async () => {
+    const said = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const socket = await rawConnection()
+    socket.write(
+      Buffer.concat([
+        Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+        settings,
+        headersOf('/tidemark.v1.Log/Fetch', 'application/grpc', '\xff'),
+      ]),
+    )
+    // An empty message, and the end.
+    socket.end(Buffer.from('00000500010000000100000000' + '00', 'hex'))
+    const answer = await readToEnd(socket)
+    // A frame of headers for the call.
+    expect(answer.includes(Buffer.from('010500000001', 'hex')) || answer.includes(Buffer.from('010400000001', 'hex'))).toBe(true)
+    expect(said).not.toHaveBeenCalled()
+    said.mockRestore()
     await expectNodeWorks()
   })
 })

@@ -10,13 +10,17 @@ export class TcpProxy {
   #cutAfterBytes = Number.POSITIVE_INFINITY
   #isSwallowing = false
 
-  private constructor(targetPort: number) {
+  readonly #heard: (chunk: Buffer) => void
+
+  private constructor(targetPort: number, heard: (chunk: Buffer) => void) {
     this.#targetPort = targetPort
+    this.#heard = heard
     this.#server = net.createServer((socket) => this.#relay(socket))
   }
 
-  static async start(targetPort: number): Promise<TcpProxy> {
-    const proxy = new TcpProxy(targetPort)
+  /** `heard` is told of everything that passes, either way. */
+  static async start(targetPort: number, heard: (chunk: Buffer) => void = () => {}): Promise<TcpProxy> {
+    const proxy = new TcpProxy(targetPort, heard)
     proxy.#server.listen(0, '127.0.0.1')
     await once(proxy.#server, 'listening')
     return proxy
@@ -68,6 +72,7 @@ export class TcpProxy {
       })
     }
     client.on('data', (chunk: Buffer) => {
+      this.#heard(chunk)
       if (chunk.length >= this.#cutAfterBytes) {
         node.write(chunk.subarray(0, this.#cutAfterBytes), () => this.cut())
         this.#cutAfterBytes = Number.POSITIVE_INFINITY
@@ -77,6 +82,7 @@ export class TcpProxy {
       node.write(chunk)
     })
     node.on('data', (chunk: Buffer) => {
+      this.#heard(chunk)
       if (!this.#isSwallowing) client.write(chunk)
     })
   }

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { DataDir } from '../../log/data-dir.ts'
 import type { PartitionLog } from '../../log/partition-log.ts'
-import { patchBatch, readBaseOffset } from '../../protocol/batch-header.ts'
+import { patchBatch, readBaseOffset, renewChecksum } from '../../protocol/batch-header.ts'
+import { AT } from '../../protocol/batch-layout.ts'
 import { MemoryFiles } from '../../testing/memory-files.ts'
 import { recordsOf } from './compaction-support.ts'
 import { batchOf, coin, configOf, contentOf, crashed, createWorld, openDir, openOrders, TOPIC_ID, type TestWorld } from './support.ts'
@@ -103,6 +104,18 @@ describe('a log that follows', () => {
     expect(log.logEndOffset).toBe(7)
     await log.flush()
     expect((await recordsOf(log)).map(({ offset }) => offset)).toEqual([0, 1, 2, 6])
+  })
+
+  it('refuses a batch whose offsets end beyond the last one, or before they begin', async () => {
+    const log = await open(await openDir(createWorld()))
+    await follow(log, 0, 3, 2)
+    const isRefused = expect.objectContaining({ code: 'CORRUPT_BATCH' })
+    expect(() => log.appendAsFollower(replica(Number.MAX_SAFE_INTEGER, 2), 9, Number.MAX_SAFE_INTEGER)).toThrow(isRefused)
+    const backwards = replica(3, 2)
+    backwards.writeInt32BE(-1, AT.lastOffsetDelta)
+    renewChecksum(backwards, 0)
+    expect(() => log.appendAsFollower(backwards, 9)).toThrow(isRefused)
+    expect(log.logEndOffset).toBe(3)
   })
 
   it('has its gaps after a crash, wherever that comes', async () => {

@@ -15,7 +15,8 @@ import { decodeRequest } from '../../../broker/transport/grpc/requests.ts'
 import { InvariantViolation } from '../../../runtime/invariant.ts'
 import { MemoryFiles } from '../../../testing/memory-files.ts'
 import { DATA, overwrite } from '../../log/support.ts'
-import { sampleMessages } from '../messages.ts'
+import { messageOf, sampleMessage, sampleMessages } from '../messages.ts'
+import { type Chance, pick } from '../../../scripts/random.ts'
 import { isTypedError, must, type Target } from '../target.ts'
 
 /** Records that contradict what is known stop a node, with the sentence that says so: going on would be to disagree with the others. */
@@ -28,6 +29,8 @@ const isProtobufError = (error: unknown): boolean =>
     error.message,
   )
 
+const sampleOf = (name: string, chance: Chance): Buffer => sampleMessage(messageOf(name), chance)
+
 const sealed = (content: Buffer): Buffer => {
   const crc = Buffer.alloc(4)
   crc.writeUInt32BE(crc32c(content, 0))
@@ -39,6 +42,7 @@ const raftTargets: readonly Target[] = [
     name: 'raft-entry',
     what: 'an entry of the metadata log (decodeEntry); what is taken is written as the same',
     seeds: (seed) => sampleMessages('tidemark.v1.QuorumEntry', seed, 150),
+    fresh: (chance) => sampleOf('tidemark.v1.QuorumEntry', chance),
     run(input) {
       const entry = decodeEntry(input)
       const again = encodeEntry(entry)
@@ -49,6 +53,7 @@ const raftTargets: readonly Target[] = [
     name: 'raft-message',
     what: 'a message of another controller (decodeRequest, messageFromWire, isWellFormed)',
     seeds: (seed) => sampleMessages('tidemark.v1.QuorumMessage', seed, 150),
+    fresh: (chance) => sampleOf('tidemark.v1.QuorumMessage', chance),
     run(input) {
       const wire = decodeRequest(QuorumService.send, input)
       const message = messageFromWire(wire, wire.snapshot.length > 0 ? wire.snapshot : undefined)
@@ -90,6 +95,7 @@ const metadataTargets: readonly Target[] = [
     name: 'metadata-records',
     what: 'batches of metadata records onto an empty image (MetadataBatch, applyBatch); what they make comes back from its snapshot',
     seeds: (seed) => sampleMessages('tidemark.v1.MetadataBatch', seed, 200),
+    fresh: (chance) => sampleOf('tidemark.v1.MetadataBatch', chance),
     isTyped: stopsOrRefuses,
     run(input) {
       const { image } = applyBatch(EMPTY_IMAGE, 0, MetadataBatch.decode(input))
@@ -102,6 +108,7 @@ const metadataTargets: readonly Target[] = [
     name: 'metadata-snapshot',
     what: 'a snapshot of the image (MetadataSnapshot, imageFromSnapshot)',
     seeds: (seed) => sampleMessages('tidemark.v1.MetadataSnapshot', seed, 100),
+    fresh: (chance) => sampleOf('tidemark.v1.MetadataSnapshot', chance),
     isTyped: stopsOrRefuses,
     run: (input) => void imageFromSnapshot(MetadataSnapshot.decode(input)),
   },
@@ -131,6 +138,11 @@ const groupTargets: readonly Target[] = [
         sampleMessages(`tidemark.v1.${name}`, seed, 60).map((value, at) => joined(keys[at] as Buffer, value)),
       )
     },
+    fresh: (chance) =>
+      joined(
+        sampleOf('tidemark.v1.GroupRecordKey', chance),
+        sampleOf(`tidemark.v1.${pick(chance, ['GroupRecordValue', 'MemberRecordValue', 'OffsetRecordValue'])}`, chance),
+      ),
     run(input) {
       const [key, value] = halves(input)
       const record = decodeRecord(key, value.length === 0 ? null : value)

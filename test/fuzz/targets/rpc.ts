@@ -1,5 +1,7 @@
 /** Every call: requests to a real node over its port, and answers of a node that lies to a real client. */
 import http2 from 'node:http2'
+import type { MethodDefinition } from '@grpc/grpc-js'
+import { decodeRequest } from '../../../broker/transport/grpc/requests.ts'
 import { ClusterClient } from '../../../client/cluster-client.ts'
 import { Tidemark } from '../../../client/connect.ts'
 import type { Connection, StreamEvents, Transport } from '../../../client/transport.ts'
@@ -12,11 +14,15 @@ import {
   InitProducerResponse,
 } from '../../../protocol/gen/tidemark/v1/cluster.ts'
 import { FindCoordinatorsResponse, GroupsService } from '../../../protocol/gen/tidemark/v1/groups.ts'
+import { ControllerService } from '../../../protocol/gen/tidemark/v1/controller.ts'
+import { QuorumService } from '../../../protocol/gen/tidemark/v1/quorum.ts'
+import { ReplicaService } from '../../../protocol/gen/tidemark/v1/replica.ts'
 import { logService } from '../../../protocol/log-codec.ts'
 import { startTidemark, type TestTidemark } from '../../../testing/index.ts'
 import { fastRuntime } from '../../client/support.ts'
 import { batchOf } from '../../log/support.ts'
-import { contract, fieldsOf, noteFields, sampleMessages, type Vocabulary } from '../messages.ts'
+import { contract, fieldsOf, noteFields, sampleMessage, sampleMessages, type Vocabulary } from '../messages.ts'
+import type { Chance } from '../../../scripts/random.ts'
 import { must, type Target } from '../target.ts'
 
 /** Every call of the contract. */
@@ -36,20 +42,28 @@ function callOf(input: Buffer, calls: readonly Call[]): { readonly method: Call;
   return { method: calls[(input[0] ?? 0) % calls.length] as Call, message: input.subarray(1) }
 }
 
-function samples(calls: readonly Call[], side: 'input' | 'output', seed: number, each: number, vocabulary: Vocabulary): Buffer[] {
+type Side = 'input' | 'output'
+
+function samples(calls: readonly Call[], side: Side, seed: number, each: number, vocabulary: Vocabulary): Buffer[] {
   must(calls.length <= METHODS_MAX, 'a byte tells the calls apart')
   return calls.flatMap((method, at) =>
     sampleMessages(method[side].typeName, seed, each, vocabulary).map((message) => Buffer.concat([Buffer.from([at]), message])),
   )
 }
 
+/** A sound message of any of the calls. */
+function sample(calls: readonly Call[], side: Side, chance: Chance, vocabulary: Vocabulary): Buffer {
+  const at = Math.floor(chance() * calls.length)
+  return Buffer.concat([Buffer.from([at]), sampleMessage((calls[at] as Call)[side], chance, vocabulary)])
+}
+
 /** Fields of all calls, and those of them that were given a value. */
 class FieldCount {
   readonly #calls: readonly Call[]
-  readonly #side: 'input' | 'output'
+  readonly #side: Side
   readonly #seen = new Set<string>()
 
-  constructor(calls: readonly Call[], side: 'input' | 'output') {
+  constructor(calls: readonly Call[], side: Side) {
     this.#calls = calls
     this.#side = side
   }
@@ -82,12 +96,37 @@ const DEADLINE_S = 5
 const CALL_TIMEOUT_MS = 20_000
 const DEADLINE_EXCEEDED = '4'
 
+/** Of the messages that cannot be decoded one in so many goes over the connection all the same. */
+const SENT_ANYWAY_EVERY = 16
+
+/** The decoders of the node, by path. */
+const REQUESTS = new Map(
+  [logService, ClusterService, GroupsService, ReplicaService, ControllerService, QuorumService]
+    .flatMap((service) => Object.values(service))
+    .map((method: Pick<MethodDefinition<unknown, unknown>, 'path' | 'requestDeserialize'>) => [method.path, method]),
+)
+
+/** What the node's decoder throws of a message. */
+function refusalOf(path: string, message: Buffer): TidemarkError | undefined {
+  const method = REQUESTS.get(path)
+  must(method !== undefined, `${path} has a decoder`)
+  try {
+    decodeRequest(method, message)
+    return undefined
+  } catch (error) {
+    if (TidemarkError.is(error)) return error
+    throw error
+  }
+}
+
 class NodeUnderFire {
   readonly #fields = new FieldCount(ALL_CALLS, 'input')
   readonly #codes = new Map<string, number>()
   #node: TestTidemark | undefined
   #session: http2.ClientHttp2Session | undefined
   #topicId: Buffer = Buffer.alloc(16)
+  #vocabulary: Vocabulary = { texts: [], bytes: [] }
+  #undecodable = 0
   #timedOut = 0
 
   async open(): Promise<void> {
@@ -108,8 +147,16 @@ class NodeUnderFire {
   }
 
   seeds(seed: number): Buffer[] {
-    const batch = batchOf(['a', 'b'])
-    return samples(ALL_CALLS, 'input', seed, 40, {
+    this.#vocabulary = this.#words()
+    return samples(ALL_CALLS, 'input', seed, 40, this.#vocabulary)
+  }
+
+  fresh(chance: Chance): Buffer {
+    return sample(ALL_CALLS, 'input', chance, this.#vocabulary)
+  }
+
+  #words(): Vocabulary {
+    return {
       texts: [
         'orders',
         'orders',
@@ -127,8 +174,8 @@ class NodeUnderFire {
         '127.0.0.1',
         'x'.repeat(300),
       ],
-      bytes: [batch, this.#topicId, Buffer.alloc(0), Buffer.alloc(16, 1), Buffer.from('ff', 'hex')],
-    })
+      bytes: [batchOf(['a', 'b']), this.#topicId, Buffer.alloc(0), Buffer.alloc(16, 1), Buffer.from('ff', 'hex')],
+    }
   }
 
   figures(): Record<string, string | number> {
@@ -143,7 +190,12 @@ class NodeUnderFire {
   async run(input: Buffer): Promise<void> {
     const { method, message } = callOf(input, ALL_CALLS)
     this.#fields.note(method, message)
-    const error = await this.#ask(`/${method.parent.typeName}/${method.name}`, message)
+    const path = `/${method.parent.typeName}/${method.name}`
+    const refusal = refusalOf(path, message)
+    // What the decoder of the node refuses comes no further: that it is answered so is looked at often enough.
+    if (refusal !== undefined && this.#undecodable++ % SENT_ANYWAY_EVERY !== 0) throw refusal
+    const error = await this.#ask(path, message)
+    must(refusal === undefined || error?.code === refusal.code, `the answer to what cannot be decoded is ${refusal?.code}`)
     const code = error?.code ?? 'OK'
     this.#codes.set(code, (this.#codes.get(code) ?? 0) + 1)
     if (error !== undefined) throw error
@@ -323,6 +375,12 @@ function hostileTransport(name: string, message: Buffer): Transport {
 
 const client = new ClientUnderFire()
 
+/** What answers say. */
+const ANSWERS: Vocabulary = {
+  texts: ['orders', 'g', '', 'm', '127.0.0.1', 'murmur3', 'x'.repeat(300), 'UNAVAILABLE', 'NOT_CONTROLLER', 'DISK_FULL', 'NEW_CODE'],
+  bytes: [batchOf(['a', 'b']), Buffer.alloc(16, 1), Buffer.alloc(0), Buffer.from('ff', 'hex')],
+}
+
 export const rpcTargets: readonly Target[] = [
   {
     name: 'rpc-requests',
@@ -330,23 +388,21 @@ export const rpcTargets: readonly Target[] = [
     open: () => node.open(),
     close: () => node.close(),
     seeds: (seed) => node.seeds(seed),
+    fresh: (chance) => node.fresh(chance),
     run: (input) => node.run(input),
     figures: () => node.figures(),
-    concurrency: 32,
+    concurrency: 200,
     weight: 0.04,
   },
   {
     name: 'rpc-responses',
     what: 'every call of a client, answered with any message: it ends with a result or an error of ours',
-    seeds: (seed) =>
-      samples(CLIENT_CALLS, 'output', seed, 40, {
-        texts: ['orders', 'g', '', 'm', '127.0.0.1', 'murmur3', 'x'.repeat(300), 'UNAVAILABLE', 'NOT_CONTROLLER', 'DISK_FULL', 'NEW_CODE'],
-        bytes: [batchOf(['a', 'b']), Buffer.alloc(16, 1), Buffer.alloc(0), Buffer.from('ff', 'hex')],
-      }),
+    seeds: (seed) => samples(CLIENT_CALLS, 'output', seed, 40, ANSWERS),
+    fresh: (chance) => sample(CLIENT_CALLS, 'output', chance, ANSWERS),
     run: (input) => client.run(input),
     isTyped: isClientError,
     figures: () => client.figures(),
-    concurrency: 32,
+    concurrency: 128,
     weight: 0.04,
   },
 ]

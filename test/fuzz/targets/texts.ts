@@ -1,5 +1,6 @@
 /** What people write: settings of nodes and topics, the file of a node, arguments of commands, addresses. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { existsSync, writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Command, CommanderError } from 'commander'
@@ -84,9 +85,12 @@ export const textTargets: readonly Target[] = [
   },
   {
     name: 'config-file',
-    what: 'the file of a node, from the disk (loadFromFlags)',
+    what: 'the file of a node, read from its path (loadFromFlags)',
     async open() {
-      directory = await mkdtemp(join(tmpdir(), 'tidemark-fuzz-'))
+      // In memory where there is such a place: most of the time went into a file that is written to be read once.
+      directory = await mkdtemp(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'tidemark-fuzz-'))
+      // The parser warns of tags it does not know.
+      process.removeAllListeners('warning')
     },
     close: () => rm(directory, { recursive: true }),
     seeds: () =>
@@ -104,9 +108,7 @@ export const textTargets: readonly Target[] = [
     weight: 0.01,
     async run(input) {
       const path = join(directory, 'tidemark.yaml')
-      await writeFile(path, input)
-      // The parser warns of tags it does not know.
-      process.removeAllListeners('warning')
+      writeFileSync(path, input)
       await loadFromFlags({ config: path })
     },
   },
