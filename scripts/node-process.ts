@@ -13,19 +13,29 @@ const READY_TIMEOUT_MS = 30_000
 
 export class NodeProcess {
   readonly port: number
+  readonly host: string
   #arguments: readonly string[]
   /** Settings, by the names of their variables; changes count from the next start on. */
   environment: Readonly<Record<string, string>>
   /** Where it also writes what it says, one start after the other. */
   logPath: string | undefined
+  /** The command that it is started through, which becomes it; empty: none. */
+  through: readonly string[] = []
   #child: ChildProcess | undefined
   #stderr = ''
 
   /** Not started yet. `environment`: settings, by the names of their variables. */
-  constructor(port: number, dataDir: string, extra: readonly string[] = [], environment: Readonly<Record<string, string>> = {}) {
+  constructor(
+    port: number,
+    dataDir: string,
+    extra: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+    host = '127.0.0.1',
+  ) {
     this.port = port
+    this.host = host
     this.environment = environment
-    this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
+    this.#arguments = [join(root, 'cli/tidemark.mjs'), 'serve', '--listen', `${host}:${port}`, '--data-dir', dataDir, ...extra]
   }
 
   /** A node that gets all its settings from its environment, the port it listens on among them. Not started yet. */
@@ -43,7 +53,7 @@ export class NodeProcess {
   }
 
   get address(): string {
-    return `127.0.0.1:${this.port}`
+    return `${this.host}:${this.port}`
   }
 
   get pid(): number {
@@ -69,7 +79,8 @@ export class NodeProcess {
   /** Starts it, and waits for nothing. */
   launch(): void {
     this.#stderr = ''
-    const child = spawn(process.execPath, this.#arguments, {
+    const [command = '', ...words] = [...this.through, process.execPath, ...this.#arguments]
+    const child = spawn(command, words, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, ...this.environment },
     })

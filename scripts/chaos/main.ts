@@ -2,8 +2,9 @@
  * Chaos: three nodes as processes, clients as processes, faults from a seed; the history of it all is checked.
  *
  *   npm run chaos -- [--minutes 5] [--faults 0] [--seed 1] [--kinds kill,isolate] [--out directory]
- *     [--producers 5] [--readers 3] [--members 3] [--rate 40]
+ *     [--network namespaces] [--producers 5] [--readers 3] [--members 3] [--rate 40]
  *
+ * `--network proxy`, the default, needs no rights; `namespaces` has real packets, and needs root.
  * Ends when so many minutes and so many faults are over. Prints a table, writes `result.json` beside the histories, and ends with 1 if there is an anomaly.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
@@ -16,9 +17,11 @@ import { clockFile, mountSmallDisk, movableClock, unmountSmallDisk } from './dis
 import { FAULTS, heal } from './faults.ts'
 import { noteFigures } from '../figures.ts'
 import { HistoryFile, type Seen } from './history.ts'
+import { NamespaceNetwork } from './namespaces.ts'
 import { Nemesis } from './nemesis.ts'
+import { ProxyNetwork } from './proxy-network.ts'
 import { faultsOf, judge, print } from './report.ts'
-import { GROUPS, TOPIC, until, World } from './world.ts'
+import { GROUPS, nameOfNode, TOPIC, until, World } from './world.ts'
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,6 +30,7 @@ const { values: flags } = parseArgs({
     seed: { type: 'string', default: '1' },
     kinds: { type: 'string', default: FAULTS.map(({ kind }) => kind).join() },
     out: { type: 'string' },
+    network: { type: 'string', default: 'proxy' },
     producers: { type: 'string', default: '5' },
     readers: { type: 'string', default: '3' },
     members: { type: 'string', default: '3' },
@@ -54,6 +58,12 @@ function skip(kind: string, why: string): void {
 }
 
 async function run(): Promise<void> {
+  const network = flags.network === 'namespaces' ? NamespaceNetwork.open() : new ProxyNetwork()
+  if (typeof network === 'string') return console.log(`skipped: ${network}`)
+  // Whatever ends us removes the network and ends the nodes; clients notice by themselves.
+  process.on('exit', () => void network.close())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+  for (const [kind, why] of network.skips) if (kinds.includes(kind)) skip(kind, why)
   mkdirSync(directory, { recursive: true })
   console.log(`seed ${seed}, histories in ${directory}`)
   const startedMs = performance.now()
@@ -72,15 +82,13 @@ async function run(): Promise<void> {
     members: Number(flags.members),
     recordsPerSecond: Number(flags.rate),
   }
-  const world = await World.begin(directory, crowd, environment)
-  // Whatever ends us ends the nodes; clients notice by themselves.
+  const world = await World.begin(directory, network, crowd, environment)
   process.on('exit', () => world.killNodes())
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
   try {
     const nemesis = new Nemesis(world, { seed, kinds, minutes, faults: Number(flags.faults), patienceMs: PATIENCE_MS })
     const trouble = await nemesis.whole()
     if (trouble !== undefined) throw new Error(`it does not even begin: ${trouble}`)
-    checkGates(world)
+    await checkNetwork(world)
     await nemesis.run((text) => console.log(`${Math.round((performance.now() - startedMs) / 1000)} s, ${text}`))
     await finish(world)
   } finally {
@@ -89,12 +97,18 @@ async function run(): Promise<void> {
   }
   const result = judge(directory, {
     seed,
+    network: flags.network,
     minutes: Math.round((performance.now() - startedMs) / 6000) / 10,
     finishedAt: new Date().toISOString(),
   })
   print(result, skipped)
   const { acknowledged, checked, anomalies } = result.checked
-  noteFigures('chaos', { faults: faultsOf(result.kinds), acknowledged, checked, anomalies: anomalies.length })
+  noteFigures(flags.network === 'namespaces' ? 'chaos-namespaces' : 'chaos', {
+    faults: faultsOf(result.kinds),
+    acknowledged,
+    checked,
+    anomalies: anomalies.length,
+  })
   if (anomalies.length > 0) {
     console.log(`to look again: npm run chaos:check ${directory}`)
     process.exitCode = 1
@@ -102,10 +116,10 @@ async function run(): Promise<void> {
 }
 
 /** A run in which nothing went through the network would prove nothing. */
-function checkGates(world: World): void {
-  const dialled = new Set([...world.network.connections.keys()].map((way) => way.split(' > ')[0]))
-  const missing = ['node-1', 'node-2', 'node-3', ...world.clients.map(({ name }) => name)].filter((name) => !dialled.has(name))
-  if (missing.length > 0) throw new Error(`these do not go through their gates: ${missing.join()}`)
+async function checkNetwork(world: World): Promise<void> {
+  const names = [...world.nodeIds.map(nameOfNode), ...world.clients.map(({ name }) => name)]
+  if (!(await until(async () => world.network.silent(names).length === 0, PATIENCE_MS)))
+    throw new Error(`these do not go through the network: ${world.network.silent(names).join()}`)
 }
 
 /** All is well; producers stop, groups and readers come to the end, and everything is read again. */

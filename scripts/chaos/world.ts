@@ -10,7 +10,7 @@ import { ClusterProcess } from '../cluster-process.ts'
 import type { NodeProcess } from '../node-process.ts'
 import { type ClientSettings, sleep } from './client-process.ts'
 import { HistoryFile } from './history.ts'
-import { Network } from './network.ts'
+import type { Network, Place } from './network.ts'
 
 export const TOPIC = 'chaos'
 export const PARTITIONS = 6
@@ -43,23 +43,25 @@ export interface Crowd {
 export class ChaosClient {
   readonly name: string
   readonly #settings: Omit<ClientSettings, 'life'>
-  readonly #environment: Readonly<Record<string, string>>
+  readonly #place: Place
   #life = 0
   #child: ChildProcess | undefined
 
-  constructor(settings: Omit<ClientSettings, 'life'>, environment: Readonly<Record<string, string>>) {
+  constructor(settings: Omit<ClientSettings, 'life'>, place: Place) {
     this.name = settings.name
     this.#settings = settings
-    this.#environment = environment
+    this.#place = place
   }
 
   start(): void {
     this.#life++
     const settings: ClientSettings = { ...this.#settings, life: this.#life }
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', CLIENT, JSON.stringify(settings)], {
+    const { through, environment } = this.#place
+    const [command, ...words] = [...through, process.execPath, '--disable-warning=ExperimentalWarning', CLIENT, JSON.stringify(settings)]
+    this.#child = spawn(command, words, {
       // It lives no longer than we do: its standard input ends with us.
       stdio: ['pipe', 'ignore', 'inherit'],
-      env: { ...process.env, ...this.#environment },
+      env: { ...process.env, ...environment },
     })
     this.#child.stdin?.on('error', () => {})
   }
@@ -103,13 +105,21 @@ export class World {
   }
 
   /** Starts nodes and clients. `environment`: of the n-th node, beside the settings of all. */
-  static async begin(directory: string, crowd: Crowd, environment: (nodeId: number) => Readonly<Record<string, string>>): Promise<World> {
+  static async begin(
+    directory: string,
+    network: Network,
+    crowd: Crowd,
+    environment: (nodeId: number) => Readonly<Record<string, string>>,
+  ): Promise<World> {
     const histories = join(directory, 'history')
     mkdirSync(join(directory, 'logs'), { recursive: true })
-    const cluster = await ClusterProcess.prepare(join(directory, 'nodes'), REPLICAS, NODE_SETTINGS)
-    const network = new Network(new Map(cluster.nodes.map(({ port }, at) => [nameOfNode(at + 1), port])))
+    const places = await Promise.all(Array.from({ length: REPLICAS }, (_, at) => network.place(nameOfNode(at + 1))))
+    const hosts = places.map(({ host }) => host)
+    const cluster = await ClusterProcess.prepare(join(directory, 'nodes'), hosts, NODE_SETTINGS)
     for (const [at, node] of cluster.nodes.entries()) {
-      node.environment = { ...node.environment, ...environment(at + 1), ...(await network.gate(nameOfNode(at + 1))) }
+      network.listens(nameOfNode(at + 1), node.port)
+      node.environment = { ...node.environment, ...environment(at + 1), ...places[at]?.environment }
+      node.through = places[at]?.through ?? []
       node.logPath = join(directory, 'logs', `${nameOfNode(at + 1)}.log`)
     }
     await Promise.all(cluster.nodes.map((node) => node.start()))
@@ -124,7 +134,7 @@ export class World {
           history: histories,
           recordsPerSecond: crowd.recordsPerSecond,
         }
-        return new ChaosClient({ ...one, ...shared }, await network.gate(one.name))
+        return new ChaosClient({ ...one, ...shared }, await network.place(one.name))
       }),
     )
     for (const client of clients) client.start()
