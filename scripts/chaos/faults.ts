@@ -2,7 +2,7 @@
  * The faults of a run, each with how it begins and how it ends. Everything here is something that three nodes with durability `fsync` have to survive without
  * losing an acknowledged record. `alone`: not together with others, because two of them could take away what nobody else has.
  */
-import { damage, fillDisk, moveClock, replaceIfLost } from './disk-faults.ts'
+import { damage, fillDisk, moveClock, replaceIfLost, replaceNode } from './disk-faults.ts'
 import { between, type Chance } from '../random.ts'
 import type { Begun, Fault, Scene } from './fault.ts'
 import { NETWORK_FAULTS } from './network-faults.ts'
@@ -17,13 +17,16 @@ export const FAULTS: readonly Fault[] = [
   { kind: 'kill', weight: 3, begin: kill },
   { kind: 'kill-controller', weight: 2, hitsController: true, begin: kill },
   { kind: 'kill-all', weight: 1, begin: killAll },
+  { kind: 'kill-majority', weight: 1, begin: killOthers },
   { kind: 'pause', weight: 2, begin: pause },
   { kind: 'pause-controller', weight: 1, hitsController: true, begin: pause },
+  { kind: 'pause-all', weight: 1, begin: pauseAll },
   { kind: 'stop', weight: 1, begin: stop },
   { kind: 'rolling-restart', weight: 1, alone: true, begin: restartAll },
   ...NETWORK_FAULTS,
   { kind: 'clock', weight: 1, begin: moveClock },
   { kind: 'reassign', weight: 1, begin: reassign },
+  { kind: 'replace', weight: 1, alone: true, begin: replaceNode },
   { kind: 'damage', weight: 2, alone: true, begin: damage },
   { kind: 'disk-full', weight: 1, begin: fillDisk },
   { kind: 'client-kill', weight: 2, begin: killClients },
@@ -44,9 +47,20 @@ async function killAll({ world }: Scene): Promise<Begun> {
   return { target: 'all nodes' }
 }
 
+async function killOthers({ world, victim }: Scene): Promise<Begun> {
+  const rest = world.nodeIds.filter((nodeId) => nodeId !== victim)
+  await Promise.all(rest.map((nodeId) => world.node(nodeId).stop('SIGKILL')))
+  return { target: `all but ${nameOfNode(victim)}` }
+}
+
 function pause({ world, victim }: Scene): Begun {
   world.node(victim).signal('SIGSTOP')
   return { target: nameOfNode(victim) }
+}
+
+function pauseAll({ world }: Scene): Begun {
+  for (const node of world.cluster.nodes) node.signal('SIGSTOP')
+  return { target: 'all nodes' }
 }
 
 async function stop({ world, victim }: Scene): Promise<Begun> {
