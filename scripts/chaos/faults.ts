@@ -6,7 +6,8 @@ import { damage, fillDisk, moveClock, replaceIfLost, replaceNode } from './disk-
 import { between, type Chance } from '../random.ts'
 import type { Begun, Fault, Scene } from './fault.ts'
 import { NETWORK_FAULTS } from './network-faults.ts'
-import { nameOfNode, SESSION_MS, TOPIC, until, type World } from './world.ts'
+import { TOPIC } from './topics.ts'
+import { nameOfNode, SESSION_MS, until, type World } from './world.ts'
 
 const kill = async ({ world, victim }: Scene): Promise<Begun> => {
   await world.node(victim).stop('SIGKILL')
@@ -104,13 +105,13 @@ async function reassign({ world, chance }: Scene): Promise<Begun | undefined> {
 
 /** Without a commit, and in the middle of sends. They come back at the end of the period. */
 async function killClients({ world, chance }: Scene): Promise<Begun> {
-  const victims = world.clientsOf('producer', 'reader', 'member').filter(() => chance() < 0.3)
+  const victims = world.clientsOf('producer', 'reader', 'member', 'keeper', 'registrar').filter(() => chance() < 0.3)
   await Promise.all(victims.map((client) => client.stop('SIGKILL')))
   return { target: victims.map(({ name }) => name).join(' ') || 'nobody' }
 }
 
 function pauseClients({ world, chance }: Scene): Begun {
-  const victims = world.clientsOf('producer', 'reader', 'member').filter(() => chance() < 0.3)
+  const victims = world.clientsOf('producer', 'reader', 'member', 'keeper', 'registrar').filter(() => chance() < 0.3)
   for (const client of victims) client.signal('SIGSTOP')
   return { target: victims.map(({ name }) => name).join(' ') || 'nobody' }
 }

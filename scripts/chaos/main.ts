@@ -16,12 +16,13 @@ import { sleep } from './client-process.ts'
 import { clockFile, mountSmallDisk, movableClock, unmountSmallDisk } from './disk-faults.ts'
 import { FAULTS, heal } from './faults.ts'
 import { noteFigures } from '../figures.ts'
-import { HistoryFile, type Seen } from './history.ts'
+import { HistoryFile, type Latest, type Seen } from './history.ts'
 import { NamespaceNetwork } from './namespaces.ts'
 import { Nemesis } from './nemesis.ts'
 import { ProxyNetwork } from './proxy-network.ts'
 import { faultsOf, judge, print } from './report.ts'
-import { GROUPS, nameOfNode, TOPIC, until, World } from './world.ts'
+import { LATEST_TOPIC, PASSING_PREFIX, PASSING_SETTING, TOPIC } from './topics.ts'
+import { GROUPS, nameOfNode, until, World } from './world.ts'
 
 const { values: flags } = parseArgs({
   options: {
@@ -125,7 +126,7 @@ async function checkNetwork(world: World): Promise<void> {
 /** All is well; producers stop, groups and readers come to the end, and everything is read again. */
 async function finish(world: World): Promise<void> {
   await heal(world)
-  await Promise.all(world.clientsOf('producer').map((client) => client.stop('SIGTERM')))
+  await Promise.all(world.clientsOf('producer', 'keeper', 'registrar').map((client) => client.stop('SIGTERM')))
   const ends = await untilKnown(() => world.highWatermarks())
   await until(async () => {
     const committed = await Promise.all(GROUPS.map((group) => world.admin.admin.groups.offsets(group)))
@@ -164,6 +165,12 @@ async function readAll(world: World, attempt: number, ends: ReadonlyMap<number, 
       history.write({ op: 'final', partition, records })
       reached.set(partition, (records.at(-1)?.[0] ?? -1) + 1)
     }
+    for await (const { partition, messages } of tm.consumer(LATEST_TOPIC, { start: 'earliest', end: 'now' }).batches()) {
+      const records = messages.map(({ offset, key, value }): Latest => [Number(offset), String(key), String(value).trimEnd()])
+      history.write({ op: 'latest', partition, records })
+    }
+    const passing = (await tm.admin.listTopics()).filter(({ name }) => name.startsWith(PASSING_PREFIX))
+    history.write({ op: 'topics', found: Object.fromEntries(passing.map(({ name, configs }) => [name, configs[PASSING_SETTING] ?? ''])) })
   } finally {
     await tm.close()
     history.close()

@@ -60,12 +60,16 @@ export function print({ checked, kinds }: Result, skipped: ReadonlyMap<string, s
   console.log(table.toString())
   for (const [kind, why] of skipped) console.log(`skipped: ${kind}, ${why}`)
   const { acknowledged, failed, indeterminate, checked: read, delivered, commits, toleratedCopies, anomalies } = checked
+  const { puts, putsLeft, cuts, changes } = checked
   console.log(`${faultsOf(kinds)} faults`)
   console.log(`sends: ${acknowledged} acknowledged, ${failed} failed, ${indeterminate} open`)
   console.log(
     `records: ${read} read in the end and checked, ${delivered} delivered meanwhile; ${toleratedCopies} copies of producers that may write them`,
   )
   console.log(`commits of groups: ${commits}`)
+  console.log(
+    `compacted topic: ${puts} values acknowledged, ${putsLeft} records left; retention by size looked at ${cuts} times; ${changes} changes of topics`,
+  )
   for (const { kind, what } of anomalies.slice(0, SHOWN_MAX)) console.log(`ANOMALY ${kind}: ${what}`)
   console.log(`anomalies: ${anomalies.length}`)
 }

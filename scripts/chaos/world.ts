@@ -5,15 +5,13 @@ import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { connect, type PartitionDescription, type Tidemark } from '../../client/index.ts'
-import { CONSUMER_OFFSETS_TOPIC } from '../../protocol/internal-topics.ts'
 import { ClusterProcess } from '../cluster-process.ts'
 import type { NodeProcess } from '../node-process.ts'
 import { type ClientSettings, sleep } from './client-process.ts'
 import { HistoryFile } from './history.ts'
 import type { Network, Place } from './network.ts'
+import { LATEST_CONFIGS, LATEST_TOPIC, PARTITIONS, PASSING_PREFIX, RECENT_CONFIGS, RECENT_TOPIC, TOPIC } from './topics.ts'
 
-export const TOPIC = 'chaos'
-export const PARTITIONS = 6
 export const GROUPS = ['by-hand', 'auto'] as const
 export const SESSION_MS = 2000
 export const REPLICAS = 3
@@ -25,6 +23,8 @@ const NODE_SETTINGS = {
   TIDEMARK_REPLICA_LAG_MAX: '4s',
   TIDEMARK_GROUPS_HEARTBEAT_INTERVAL: '500ms',
   TIDEMARK_GROUPS_OFFSETS_PARTITIONS: '3',
+  TIDEMARK_COMPACTION_CHECK: '1s',
+  TIDEMARK_RETENTION_CHECK: '1s',
   TIDEMARK_LIMITS_DISK_MIN_FREE: '2MiB',
   TIDEMARK_SHUTDOWN_TIMEOUT: '15s',
   TIDEMARK_LOG_FORMAT: 'json',
@@ -124,7 +124,11 @@ export class World {
     }
     await Promise.all(cluster.nodes.map((node) => node.start()))
     const admin = await connect(cluster.addresses, { clientId: 'nemesis', requestTimeout: '5s' })
-    await admin.admin.createTopic(TOPIC, { partitions: PARTITIONS, replicas: REPLICAS, configs: { 'segment.bytes': '1MiB' } })
+    const create = (name: string, partitions: number, configs: Readonly<Record<string, string>>): Promise<unknown> =>
+      admin.admin.createTopic(name, { partitions, replicas: REPLICAS, configs })
+    await create(TOPIC, PARTITIONS, { 'segment.bytes': '1MiB' })
+    await create(LATEST_TOPIC, 2, LATEST_CONFIGS)
+    await create(RECENT_TOPIC, 1, RECENT_CONFIGS)
     const clients = await Promise.all(
       rolesOf(crowd).map(async (one) => {
         const shared = {
@@ -161,11 +165,11 @@ export class World {
     return controllerId > 0 ? controllerId : undefined
   }
 
-  /** All partitions, those of the groups' offsets too. */
+  /** All partitions, those of the groups' offsets too, but not of topics that come and go. */
   async partitions(): Promise<(PartitionDescription & { readonly topic: string })[]> {
     const topics = await this.admin.admin.listTopics()
     return topics
-      .filter(({ name }) => name === TOPIC || name === CONSUMER_OFFSETS_TOPIC)
+      .filter(({ name }) => !name.startsWith(PASSING_PREFIX))
       .flatMap(({ name, partitions }) => partitions.map((one) => ({ ...one, topic: name })))
   }
 
@@ -223,6 +227,8 @@ function rolesOf({ producers, readers, members }: Crowd): Pick<ClientSettings, '
     ...many(producers, 'producer', 'producer'),
     ...many(readers, 'reader', 'reader'),
     ...GROUPS.flatMap((group) => many(members, 'member', `member-${group}`, group)),
+    ...many(1, 'keeper', 'keeper'),
+    ...many(1, 'registrar', 'registrar'),
     ...many(1, 'observer', 'observer'),
   ]
 }
