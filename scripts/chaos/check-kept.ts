@@ -3,6 +3,8 @@ import type { Anomaly } from './anomalies.ts'
 import type { At, Entry } from './history.ts'
 import { KEPT_RECORD_BYTES_MAX, RECENT_BYTES } from './topics.ts'
 
+type Kept = Extract<Entry, { readonly op: 'kept' }>
+
 interface Put {
   readonly key: string
   readonly value: string
@@ -91,11 +93,24 @@ function newestAcknowledged(puts: ReadonlyMap<string, Put>): ReadonlyMap<string,
   return newest
 }
 
-/** When the start of a partition has moved, at least as much is behind it as was promised. Its end has gone on a little since, so this is told late rather than falsely. */
+/**
+ * When the start of a partition has moved, at least as much is behind it as was promised. Its end has gone on a little since, so this is told late rather than
+ * falsely. And neither goes back for whoever has seen it.
+ */
 function checkRecent(history: readonly Entry[]): Anomaly[] {
   const anomalies: Anomaly[] = []
+  const seen = new Map<string, Kept>()
   for (const entry of history) {
-    if (entry.op !== 'kept' || entry.start === 0) continue
+    if (entry.op !== 'kept') continue
+    const who = `${entry.process} ${entry.partition}`
+    const before = seen.get(who)
+    if (before !== undefined && (entry.start < before.start || entry.end < before.end))
+      anomalies.push({
+        kind: 'offset-regress',
+        what: `${entry.process} saw partition ${entry.partition} from ${before.start} to ${before.end}, and then from ${entry.start} to ${entry.end}`,
+      })
+    seen.set(who, entry)
+    if (entry.start === 0) continue
     const bytesMax = (entry.end - entry.start) * KEPT_RECORD_BYTES_MAX
     if (bytesMax < RECENT_BYTES)
       anomalies.push({

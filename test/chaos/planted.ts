@@ -61,6 +61,10 @@ export class Writing {
     return this.say('final.1', { op: 'latest', partition: 0, records })
   }
 
+  kept(start: number, end: number): this {
+    return this.say('observer.1', { op: 'kept', partition: 0, start, end })
+  }
+
   change(verb: 'create' | 'alter' | 'delete', value: string, error?: string): this {
     const id = ++this.#id
     this.say('t.1', { op: 'change', type: 'invoke', id, topic: 'T', verb, value })
@@ -134,8 +138,7 @@ function keptClean(writing: Writing): void {
   writing.say('k.1', { op: 'put', type: 'invoke', id: 900, key: 'y', value: 'k4' })
   writing.say('k.1', { op: 'put', type: 'invoke', id: 901, key: 'w', value: 'k5' })
   writing.latest([1, 'x', 'k2'], [3, 'y', 'k4'])
-  writing.say('observer.1', { op: 'kept', partition: 0, start: 0, end: 10 })
-  writing.say('observer.1', { op: 'kept', partition: 0, start: 100, end: 1000 })
+  writing.kept(0, 10).kept(100, 1000)
   // Created at the first attempt; a deletion that nobody knows the end of happens after the change that follows it.
   writing.change('delete', '-', 'UNKNOWN_TOPIC').change('create', '1').change('create', '2', 'TOPIC_ALREADY_EXISTS').change('alter', '3')
   writing.change('delete', '-', 'REQUEST_TIMED_OUT').change('alter', '4').topics({})
@@ -164,7 +167,7 @@ export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> 
     () => begun().put('k.1', 'x', 'k1', [0, 0]).put('k.1', 'x', 'k2', [0, 1]).latest([0, 'x', 'k1']).final(),
     () => begun().put('k.1', 'x', 'k1', [0, 0]).latest().final(),
   ],
-  'early-deletion': [() => begun().say('observer.1', { op: 'kept', partition: 0, start: 100, end: 200 })],
+  'early-deletion': [() => begun().kept(100, 200)],
   'lost-change': [
     () => begun().change('create', '1').topics({}),
     () => begun().change('create', '1').change('alter', '2').topics({ T: '1' }),
@@ -221,6 +224,8 @@ export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> 
     () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).looked({ group: 'g' }, 0).final(A, B),
     () => twoSent().looked('end', 2).looked('end', 1).final(A, B),
     () => twoSent().looked('start', 1).looked('start', 0).final(A, B),
+    () => begun().kept(1000, 9000).kept(900, 9000),
+    () => begun().kept(1000, 9000).kept(1000, 8999),
   ],
   'double-ownership': [
     () => twoSent().took('m.1', 1, 0).took('o.1', 1, 0).final(A, B),
