@@ -73,6 +73,7 @@ async function run(): Promise<void> {
     const why = mountSmallDisk(directory)
     isMounted = why === undefined
     if (why !== undefined) skip('disk-full', why)
+    else process.on('exit', () => unmountSmallDisk(directory))
   }
   if (kinds.includes('clock') && movableClock(join(directory, 'clock')) === undefined) skip('clock', 'needs libfaketime')
   const environment = (nodeId: number): Record<string, string> =>
