@@ -61,7 +61,7 @@ function skip(kind: string, why: string): void {
 async function run(): Promise<void> {
   const network = flags.network === 'namespaces' ? NamespaceNetwork.open() : new ProxyNetwork()
   if (typeof network === 'string') return console.log(`skipped: ${network}`)
-  // Whatever ends us removes the network and ends the nodes; clients notice by themselves.
+  // Whatever ends us removes the network; the nodes end with us too, and clients notice by themselves.
   process.on('exit', () => void network.close())
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
   for (const [kind, why] of network.skips) if (kinds.includes(kind)) skip(kind, why)
@@ -85,7 +85,6 @@ async function run(): Promise<void> {
     recordsPerSecond: Number(flags.rate),
   }
   const world = await World.begin(directory, network, crowd, environment)
-  process.on('exit', () => world.killNodes())
   try {
     const nemesis = new Nemesis(world, { seed, kinds, minutes, faults: Number(flags.faults), patienceMs: PATIENCE_MS })
     const trouble = await nemesis.whole()

@@ -122,6 +122,9 @@ export class World {
       node.through = places[at]?.through ?? []
       node.logPath = join(directory, 'logs', `${nameOfNode(at + 1)}.log`)
     }
+    process.on('exit', () => {
+      for (const node of cluster.nodes) node.signal('SIGKILL')
+    })
     await Promise.all(cluster.nodes.map((node) => node.start()))
     const admin = await connect(cluster.addresses, { clientId: 'nemesis', requestTimeout: '5s' })
     const create = (name: string, partitions: number, configs: Readonly<Record<string, string>>): Promise<unknown> =>
@@ -194,10 +197,6 @@ export class World {
 
   clientsOf(...kinds: readonly string[]): readonly ChaosClient[] {
     return this.clients.filter(({ name }) => kinds.some((kind) => name.startsWith(kind)))
-  }
-
-  killNodes(): void {
-    for (const node of this.cluster.nodes) node.signal('SIGKILL')
   }
 
   async end(): Promise<void> {
