@@ -6,7 +6,7 @@
  */
 import { fromErrorDetail } from '../protocol/error-wire.ts'
 import { type ErrorCode, TidemarkError } from '../protocol/errors.ts'
-import type { TopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
+import type { CreateTopic, TopicDescription } from '../protocol/gen/tidemark/v1/cluster.ts'
 import type { ErrorDetail } from '../protocol/gen/tidemark/v1/errors.ts'
 import type { Durability, PartitionerName } from '../protocol/topic-config.ts'
 import type { Duration, Size } from '../protocol/units.ts'
@@ -60,7 +60,7 @@ export async function createTopic(client: ClusterClient, name: string, options: 
   const [result] = (await client.call('createTopics', request, attempts)).topics
   if (attempts.mayExplain(result?.error, 'TOPIC_ALREADY_EXISTS')) {
     const present = await describe(client, name, options)
-    if (present !== undefined && (partitions === 0 || present.partitions.length === partitions))
+    if (present !== undefined && isAsAsked(present, request.topics[0]))
       return { topicId: present.topicId.toString('base64url'), partitions: present.partitions.length, replicas: present.replicas }
   }
   throwIf(result?.error)
@@ -101,6 +101,17 @@ class Attempts {
   mayExplain(error: ErrorDetail | undefined, code: ErrorCode): boolean {
     return error?.code === code && this.#count > 1
   }
+}
+
+/** Whether a topic is what the request would have made, in all that it says. */
+function isAsAsked(present: TopicDescription, asked: CreateTopic | undefined): boolean {
+  if (asked === undefined) return false
+  const { partitions, replicas, configs } = asked
+  return (
+    (partitions === 0 || present.partitions.length === partitions) &&
+    (replicas === 0 || present.replicas === replicas) &&
+    Object.entries(configs).every(([key, value]) => present.configs[key] === value)
+  )
 }
 
 async function describe(

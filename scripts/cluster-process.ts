@@ -12,7 +12,11 @@ export class ClusterProcess {
 
   /** Starts `count` nodes below `directory` and waits until each is ready. `environment`: settings, by the names of their variables. */
   static async start(directory: string, count = 3, environment: Readonly<Record<string, string>> = {}): Promise<ClusterProcess> {
-    const cluster = await ClusterProcess.prepare(directory, count, environment)
+    const cluster = await ClusterProcess.prepare(
+      directory,
+      Array.from({ length: count }, () => '127.0.0.1'),
+      environment,
+    )
     try {
       await Promise.all(cluster.nodes.map((node) => node.start()))
       return cluster
@@ -22,17 +26,23 @@ export class ClusterProcess {
     }
   }
 
-  /** The same, not started yet. */
-  static async prepare(directory: string, count: number, environment: Readonly<Record<string, string>>): Promise<ClusterProcess> {
-    const ports = await Promise.all(Array.from({ length: count }, () => freePort()))
-    const voters = ports.map((port, at) => `${at + 1}@127.0.0.1:${port}`).join(',')
+  /** The same, one on each host, not started yet. */
+  static async prepare(
+    directory: string,
+    hosts: readonly string[],
+    environment: Readonly<Record<string, string>>,
+  ): Promise<ClusterProcess> {
+    const ports = await Promise.all(hosts.map(() => freePort()))
+    const voters = ports.map((port, at) => `${at + 1}@${hosts[at]}:${port}`).join(',')
     const nodes = ports.map(
       (port, at) =>
-        new NodeProcess(port, join(directory, `node-${at + 1}`), [], {
-          TIDEMARK_NODE_ID: String(at + 1),
-          TIDEMARK_VOTERS: voters,
-          ...environment,
-        }),
+        new NodeProcess(
+          port,
+          join(directory, `node-${at + 1}`),
+          [],
+          { TIDEMARK_NODE_ID: String(at + 1), TIDEMARK_VOTERS: voters, ...environment },
+          hosts[at],
+        ),
     )
     return new ClusterProcess(nodes)
   }

@@ -13,6 +13,7 @@ const READY_TIMEOUT_MS = 30_000
 
 export class NodeProcess {
   readonly port: number
+  readonly host: string
   #arguments: readonly string[]
   /** Settings, by the names of their variables; changes count from the next start on. */
   environment: Readonly<Record<string, string>>
@@ -24,10 +25,17 @@ export class NodeProcess {
   #stderr = ''
 
   /** Not started yet. `environment`: settings, by the names of their variables. */
-  constructor(port: number, dataDir: string, extra: readonly string[] = [], environment: Readonly<Record<string, string>> = {}) {
+  constructor(
+    port: number,
+    dataDir: string,
+    extra: readonly string[] = [],
+    environment: Readonly<Record<string, string>> = {},
+    host = '127.0.0.1',
+  ) {
     this.port = port
+    this.host = host
     this.environment = environment
-    this.#arguments = [ENTRY, 'serve', '--listen', `127.0.0.1:${port}`, '--data-dir', dataDir, ...extra]
+    this.#arguments = [ENTRY, 'serve', '--listen', `${host}:${port}`, '--data-dir', dataDir, ...extra]
   }
 
   /** A node that gets all its settings from its environment, the port it listens on among them. Not started yet. */
@@ -50,7 +58,7 @@ export class NodeProcess {
   }
 
   get address(): string {
-    return `127.0.0.1:${this.port}`
+    return `${this.host}:${this.port}`
   }
 
   get pid(): number {

@@ -8,7 +8,7 @@ import type { ReplicaFetched } from './leader-state.ts'
 interface Led {
   readonly topic: string
   readonly partition: number
-  readonly log: Pick<PartitionLog, 'logStartOffset' | 'logEndOffset' | 'epochEnd'>
+  readonly log: Pick<PartitionLog, 'logStartOffset' | 'logEndOffset' | 'epochEnd' | 'compactor'>
   replicaFetched(fetched: ReplicaFetched): void
 }
 
@@ -31,10 +31,20 @@ export function divergenceOf(
   if (lastFetchedEpochPlusOne === 0 || fetchOffset < log.logStartOffset) return undefined
   const lastEpoch = lastFetchedEpochPlusOne - 1
   const ours = log.epochEnd(lastEpoch)
-  if (ours.epoch === lastEpoch && ours.endOffset >= fetchOffset) return undefined
+  if (ours.epoch === lastEpoch && ours.endOffset >= fetchOffset) return earlierThan(log, lastEpoch, fetchOffset)
   // It goes on where our log starts: of what was before, the epochs are not known here any more.
   if (ours.epoch < 0 && fetchOffset === log.logStartOffset) return undefined
   return { epoch: ours.epoch, endOffset: ours.endOffset }
+}
+
+/**
+ * A follower whose last batch came with a wrong epoch, which its checksum does not cover, ends before that epoch begins here. It would refuse what follows for ever, as of
+ * an older epoch, so it has to go back to where the epochs before it end. In a compacted part an epoch may begin later here than it did.
+ */
+function earlierThan(log: Led['log'], lastEpoch: number, fetchOffset: number): EpochEnd | undefined {
+  const before = log.epochEnd(lastEpoch - 1)
+  const isWrong = before.epoch >= 0 && before.endOffset >= fetchOffset && fetchOffset > log.compactor.sparseBelow
+  return isWrong ? { epoch: before.epoch, endOffset: before.endOffset } : undefined
 }
 
 /** What the follower has of our log, by its own word and by where the logs part. */

@@ -1,8 +1,11 @@
-/** What a history may show that must never be: the anomalies of Jepsen's workload for Kafka, as far as a log without transactions can have them. */
+/** What a history may show that must never be: the anomalies of Jepsen's workload for Kafka, as far as a log without transactions can have them, and what topics promise beside. */
 
 export const ANOMALIES = {
   'inconsistent-offsets': 'one offset, two values',
   'lost-write': 'acknowledged, or read by somebody, below the end of the partition, and not there in the end',
+  'lost-update': 'the newest acknowledged value of a key is not there in the end, and no newer one in its place',
+  'early-deletion': 'less of a partition is kept than was promised',
+  'lost-change': 'a topic is not as it was decided, or an answer about it cannot be true',
   unseen: 'acknowledged, and beyond what can be read in the end',
   duplicate: 'one value of an idempotent producer at two offsets',
   'aborted-read': 'the value of a send that certainly failed is there',

@@ -1,6 +1,8 @@
 /** From a history to what is wrong in it, and what was counted. Pure: the same history gives the same result. */
 import type { Anomaly } from './anomalies.ts'
+import { checkChanges } from './check-changes.ts'
 import { checkGroups } from './check-groups.ts'
+import { checkKept } from './check-kept.ts'
 import { checkLooks } from './check-looks.ts'
 import { checkOrder } from './check-order.ts'
 import { checkProgress } from './check-progress.ts'
@@ -19,6 +21,13 @@ export interface Checked {
   readonly delivered: number
   readonly commits: number
   readonly toleratedCopies: number
+  /** Acknowledged to the compacted topic, and how many records are left of them. */
+  readonly puts: number
+  readonly putsLeft: number
+  /** Times at which a start of a partition was seen that had moved. */
+  readonly cuts: number
+  /** Changes of topics that were acknowledged. */
+  readonly changes: number
   readonly entries: number
 }
 
@@ -29,6 +38,7 @@ export const STALL_MS = 45_000
 export function check(history: readonly Entry[], stallMs = STALL_MS): Checked {
   const sends = sendsOf(history)
   const records = checkRecords(history, sends)
+  const kept = checkKept(history)
   const count = (outcome: Send['outcome']): number => sends.all.reduce((sum, send) => sum + (send.outcome === outcome ? 1 : 0), 0)
   return {
     anomalies: [
@@ -36,6 +46,8 @@ export function check(history: readonly Entry[], stallMs = STALL_MS): Checked {
       ...checkOrder(history, sends),
       ...checkGroups(history),
       ...checkLooks(history),
+      ...kept.anomalies,
+      ...checkChanges(history),
       ...checkProgress(history, sends, stallMs),
     ],
     acknowledged: count('ok'),
@@ -45,6 +57,10 @@ export function check(history: readonly Entry[], stallMs = STALL_MS): Checked {
     delivered: history.reduce((sum, entry) => sum + (entry.op === 'poll' ? entry.records.length : 0), 0),
     commits: history.reduce((sum, entry) => sum + (entry.op === 'commit' && entry.type === 'ok' ? 1 : 0), 0),
     toleratedCopies: records.toleratedCopies,
+    puts: kept.puts,
+    putsLeft: kept.left,
+    cuts: history.reduce((sum, entry) => sum + (entry.op === 'kept' && entry.start > 0 ? 1 : 0), 0),
+    changes: history.reduce((sum, entry) => sum + (entry.op === 'change' && entry.type === 'ok' ? 1 : 0), 0),
     entries: history.length,
   }
 }

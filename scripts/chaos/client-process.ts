@@ -4,7 +4,7 @@ import { HistoryFile, type Happened } from './history.ts'
 
 /** What a process is told. */
 export interface ClientSettings {
-  readonly role: 'producer' | 'reader' | 'member' | 'observer'
+  readonly role: 'producer' | 'reader' | 'member' | 'keeper' | 'registrar' | 'observer'
   /** Which of its kind, from 0 on: they differ. */
   readonly index: number
   readonly name: string

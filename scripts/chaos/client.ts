@@ -6,6 +6,8 @@ import type { ProducerOptions } from '../../client/index.ts'
 import { TidemarkError } from '../../protocol/errors.ts'
 import { type ClientSettings, endingOf, type Life, live, sleep } from './client-process.ts'
 import type { At, Looked } from './history.ts'
+import { keep, register } from './keeper.ts'
+import { RECENT_TOPIC } from './topics.ts'
 
 /** Sends under way at most: when nodes are away, the rest waits. */
 const WINDOW = 200
@@ -35,6 +37,12 @@ switch (role) {
     break
   case 'reader':
     await live(settings, { op: 'start', role }, read)
+    break
+  case 'keeper':
+    await live(settings, { op: 'start', role }, keep)
+    break
+  case 'registrar':
+    await live(settings, { op: 'start', role }, register)
     break
   default:
     await live(settings, { op: 'start', role }, look)
@@ -146,6 +154,10 @@ async function look({ tm, history, stop, nextId }: Life): Promise<void> {
         const offsets = await tm.admin.groups.offsets(group, { signal: stop })
         return [offsets.map(({ partition, offset }): At => [partition, Number(offset)])]
       })
+    // What is kept of a partition; no answer is none.
+    const recent = await tm.admin.offsets(RECENT_TOPIC, { signal: stop }).catch(() => [])
+    for (const { partition, earliest, highWatermark } of recent)
+      history.write({ op: 'kept', partition, start: Number(earliest), end: Number(highWatermark) })
     await sleep(LOOK_EVERY_MS, stop)
   }
 }

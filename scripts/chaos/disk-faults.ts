@@ -2,7 +2,7 @@
  * Faults of one disk at a time, and of clocks. A file is only damaged on a node that is down and that nobody counts on: out of every ISR, with all others in sync.
  * Then whatever is lost there is on two other disks, and the node must notice, or get it anew.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   closeSync,
   existsSync,
@@ -30,14 +30,7 @@ const SMALL_DISK = '512m'
 
 /** Flips a bit of a file, or cuts its end off: a segment, an index, a checkpoint, the state of the quorum. */
 export async function damage({ world, victim, chance }: Scene): Promise<Begun | undefined> {
-  if (!(await until(async () => (await world.trouble()) === undefined, PATIENCE_MS))) return undefined
-  const node = world.node(victim)
-  await node.stop('SIGKILL')
-  const isOut = async (): Promise<boolean> => {
-    const partitions = await world.partitions()
-    return partitions.every(({ isr }) => isr.length === REPLICAS - 1 && !isr.includes(victim))
-  }
-  if (!(await until(isOut, PATIENCE_MS))) return undefined
+  if (!(await killUnneeded(world, victim))) return undefined
   const directory = world.dataDir(victim)
   const what = pick(chance, ['.log', '.log', 'index', 'checkpoint', 'controller'])
   const files = filesIn(directory).filter((path) => kindOf(relative(directory, path)) === what)
@@ -45,8 +38,25 @@ export async function damage({ world, victim, chance }: Scene): Promise<Begun | 
   const path = pick(chance, files)
   const how = hurt(path, chance)
   world.isDamaged = true
-  node.launch()
+  world.node(victim).launch()
   return { target: `${nameOfNode(victim)}: ${relative(directory, path)}, ${how}` }
+}
+
+/** The members of the quorum change: a node leaves it, and comes back with an empty disk. */
+export async function replaceNode({ world, victim }: Scene): Promise<Begun | undefined> {
+  if (!(await killUnneeded(world, victim))) return undefined
+  await replace(world, victim)
+  return { target: nameOfNode(victim) }
+}
+
+/** Kills a node on which nothing is that is not on the others. False when it did not come to that. */
+async function killUnneeded(world: World, victim: number): Promise<boolean> {
+  if (!(await until(async () => (await world.trouble()) === undefined, PATIENCE_MS))) return false
+  await world.node(victim).stop('SIGKILL')
+  return until(async () => {
+    const partitions = await world.partitions()
+    return partitions.every(({ isr }) => isr.length === REPLICAS - 1 && !isr.includes(victim))
+  }, PATIENCE_MS)
 }
 
 function kindOf(path: string): string {
@@ -93,8 +103,11 @@ export async function replaceIfLost(world: World): Promise<void> {
     lost = world.nodeIds.find((nodeId) => !world.node(nodeId).isRunning && LOST.test(world.node(nodeId).stderr))
     return lost !== undefined || (await world.trouble()) === undefined
   }, PATIENCE_MS)
-  if (lost === undefined) return
-  const nodeId = lost
+  if (lost !== undefined) await replace(world, lost)
+}
+
+/** The node is down. */
+async function replace(world: World, nodeId: number): Promise<void> {
   const node = world.node(nodeId)
   world.nemesis.write({ op: 'replace', target: nameOfNode(nodeId) })
   const { cluster } = world.admin.admin
@@ -120,8 +133,9 @@ export function mountSmallDisk(directory: string): string | undefined {
   }
 }
 
+/** Also where it is gone already, and where a node that was just killed has files open there. */
 export function unmountSmallDisk(directory: string): void {
-  execFileSync('umount', [join(directory, 'nodes', `node-${SMALL_DISK_NODE}`)])
+  spawnSync('umount', ['--lazy', join(directory, 'nodes', `node-${SMALL_DISK_NODE}`)])
 }
 
 /** The disk becomes as small as what is on it. */

@@ -10,6 +10,9 @@ import { join } from 'node:path'
 /** Offset and value. */
 export type Seen = readonly [offset: number, value: string]
 
+/** Offset, key and value. */
+export type Latest = readonly [offset: number, key: string, value: string]
+
 /** Partition and offset. */
 export type At = readonly [partition: number, offset: number]
 
@@ -18,7 +21,7 @@ type Ending = 'fail' | 'info'
 
 export type Happened =
   | { readonly op: 'start'; readonly role: 'producer'; readonly idempotent: boolean }
-  | { readonly op: 'start'; readonly role: 'reader' | 'observer' | 'nemesis' }
+  | { readonly op: 'start'; readonly role: 'reader' | 'keeper' | 'registrar' | 'observer' | 'nemesis' }
   | { readonly op: 'start'; readonly role: 'member'; readonly group: string }
   /** It was told to stop, and did so in order. */
   | { readonly op: 'stop' }
@@ -37,6 +40,23 @@ export type Happened =
   /** An observer asks where partitions begin or end, or what a group has committed. */
   | { readonly op: 'look'; readonly type: 'invoke'; readonly id: number; readonly what: Looked }
   | { readonly op: 'look'; readonly type: 'ok'; readonly id: number; readonly at: readonly At[] }
+  /** A keeper writes the next value of a key. */
+  | { readonly op: 'put'; readonly type: 'invoke'; readonly id: number; readonly key: string; readonly value: string }
+  | { readonly op: 'put'; readonly type: 'ok'; readonly id: number; readonly at: At }
+  | { readonly op: 'put'; readonly type: Ending; readonly id: number; readonly error: string }
+  /** A registrar changes a topic of its own. `value`: what it sets by that. */
+  | {
+      readonly op: 'change'
+      readonly type: 'invoke'
+      readonly id: number
+      readonly topic: string
+      readonly verb: 'create' | 'alter' | 'delete'
+      readonly value: string
+    }
+  | { readonly op: 'change'; readonly type: 'ok'; readonly id: number }
+  | { readonly op: 'change'; readonly type: Ending; readonly id: number; readonly error: string; readonly why: string }
+  /** From where to where a partition is kept of which only the newest part stays. */
+  | { readonly op: 'kept'; readonly partition: number; readonly start: number; readonly end: number }
   /** `kinds` of faults from here on, to the `heal`, and what they led to until it is `whole` again or not in time. */
   | { readonly op: 'period'; readonly kinds: readonly string[] }
   | { readonly op: 'fault'; readonly kind: string; readonly target: string }
@@ -47,6 +67,10 @@ export type Happened =
   | { readonly op: 'not whole'; readonly what: string }
   /** Everything there is in the end, a part at a time. */
   | { readonly op: 'final'; readonly partition: number; readonly records: readonly Seen[] }
+  /** Everything there is of the compacted topic. */
+  | { readonly op: 'latest'; readonly partition: number; readonly records: readonly Latest[] }
+  /** The topics of registrars that are there, with what was set last. */
+  | { readonly op: 'topics'; readonly found: Readonly<Record<string, string>> }
   /** Nothing is sent any more, and groups had time to get to the end. Readers are told to stop now, and go on to the end before they do. */
   | { readonly op: 'drained' }
 

@@ -2,8 +2,9 @@
  * Chaos: three nodes as processes, clients as processes, faults from a seed; the history of it all is checked.
  *
  *   npm run chaos -- [--minutes 5] [--faults 0] [--seed 1] [--kinds kill,isolate] [--out directory]
- *     [--producers 5] [--readers 3] [--members 3] [--rate 40]
+ *     [--network namespaces] [--producers 5] [--readers 3] [--members 3] [--rate 40]
  *
+ * `--network proxy`, the default, needs no rights; `namespaces` has real packets, and needs root.
  * Ends when so many minutes and so many faults are over. Prints a table, writes `result.json` beside the histories, and ends with 1 if there is an anomaly.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
@@ -15,10 +16,13 @@ import { sleep } from './client-process.ts'
 import { clockFile, mountSmallDisk, movableClock, unmountSmallDisk } from './disk-faults.ts'
 import { FAULTS, heal } from './faults.ts'
 import { noteFigures } from '../figures.ts'
-import { HistoryFile, type Seen } from './history.ts'
+import { HistoryFile, type Latest, type Seen } from './history.ts'
+import { NamespaceNetwork } from './namespaces.ts'
 import { Nemesis } from './nemesis.ts'
+import { ProxyNetwork } from './proxy-network.ts'
 import { faultsOf, judge, print } from './report.ts'
-import { GROUPS, TOPIC, until, World } from './world.ts'
+import { LATEST_TOPIC, PASSING_PREFIX, PASSING_SETTING, TOPIC } from './topics.ts'
+import { GROUPS, nameOfNode, until, World } from './world.ts'
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,6 +31,7 @@ const { values: flags } = parseArgs({
     seed: { type: 'string', default: '1' },
     kinds: { type: 'string', default: FAULTS.map(({ kind }) => kind).join() },
     out: { type: 'string' },
+    network: { type: 'string', default: 'proxy' },
     producers: { type: 'string', default: '5' },
     readers: { type: 'string', default: '3' },
     members: { type: 'string', default: '3' },
@@ -54,6 +59,12 @@ function skip(kind: string, why: string): void {
 }
 
 async function run(): Promise<void> {
+  const network = flags.network === 'namespaces' ? NamespaceNetwork.open() : new ProxyNetwork()
+  if (typeof network === 'string') return console.log(`skipped: ${network}`)
+  // Whatever ends us removes the network; the nodes end with us too, and clients notice by themselves.
+  process.on('exit', () => void network.close())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+  for (const [kind, why] of network.skips) if (kinds.includes(kind)) skip(kind, why)
   mkdirSync(directory, { recursive: true })
   console.log(`seed ${seed}, histories in ${directory}`)
   const startedMs = performance.now()
@@ -62,6 +73,7 @@ async function run(): Promise<void> {
     const why = mountSmallDisk(directory)
     isMounted = why === undefined
     if (why !== undefined) skip('disk-full', why)
+    else process.on('exit', () => unmountSmallDisk(directory))
   }
   if (kinds.includes('clock') && movableClock(join(directory, 'clock')) === undefined) skip('clock', 'needs libfaketime')
   const environment = (nodeId: number): Record<string, string> =>
@@ -72,15 +84,12 @@ async function run(): Promise<void> {
     members: Number(flags.members),
     recordsPerSecond: Number(flags.rate),
   }
-  const world = await World.begin(directory, crowd, environment)
-  // Whatever ends us ends the nodes; clients notice by themselves.
-  process.on('exit', () => world.killNodes())
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
+  const world = await World.begin(directory, network, crowd, environment)
   try {
     const nemesis = new Nemesis(world, { seed, kinds, minutes, faults: Number(flags.faults), patienceMs: PATIENCE_MS })
     const trouble = await nemesis.whole()
     if (trouble !== undefined) throw new Error(`it does not even begin: ${trouble}`)
-    checkGates(world)
+    await checkNetwork(world)
     await nemesis.run((text) => console.log(`${Math.round((performance.now() - startedMs) / 1000)} s, ${text}`))
     await finish(world)
   } finally {
@@ -89,12 +98,18 @@ async function run(): Promise<void> {
   }
   const result = judge(directory, {
     seed,
+    network: flags.network,
     minutes: Math.round((performance.now() - startedMs) / 6000) / 10,
     finishedAt: new Date().toISOString(),
   })
   print(result, skipped)
   const { acknowledged, checked, anomalies } = result.checked
-  noteFigures('chaos', { faults: faultsOf(result.kinds), acknowledged, checked, anomalies: anomalies.length })
+  noteFigures(flags.network === 'namespaces' ? 'chaos-namespaces' : 'chaos', {
+    faults: faultsOf(result.kinds),
+    acknowledged,
+    checked,
+    anomalies: anomalies.length,
+  })
   if (anomalies.length > 0) {
     console.log(`to look again: npm run chaos:check ${directory}`)
     process.exitCode = 1
@@ -102,16 +117,16 @@ async function run(): Promise<void> {
 }
 
 /** A run in which nothing went through the network would prove nothing. */
-function checkGates(world: World): void {
-  const dialled = new Set([...world.network.connections.keys()].map((way) => way.split(' > ')[0]))
-  const missing = ['node-1', 'node-2', 'node-3', ...world.clients.map(({ name }) => name)].filter((name) => !dialled.has(name))
-  if (missing.length > 0) throw new Error(`these do not go through their gates: ${missing.join()}`)
+async function checkNetwork(world: World): Promise<void> {
+  const names = [...world.nodeIds.map(nameOfNode), ...world.clients.map(({ name }) => name)]
+  if (!(await until(async () => world.network.silent(names).length === 0, PATIENCE_MS)))
+    throw new Error(`these do not go through the network: ${world.network.silent(names).join()}`)
 }
 
 /** All is well; producers stop, groups and readers come to the end, and everything is read again. */
 async function finish(world: World): Promise<void> {
   await heal(world)
-  await Promise.all(world.clientsOf('producer').map((client) => client.stop('SIGTERM')))
+  await Promise.all(world.clientsOf('producer', 'keeper', 'registrar').map((client) => client.stop('SIGTERM')))
   const ends = await untilKnown(() => world.highWatermarks())
   await until(async () => {
     const committed = await Promise.all(GROUPS.map((group) => world.admin.admin.groups.offsets(group)))
@@ -150,6 +165,12 @@ async function readAll(world: World, attempt: number, ends: ReadonlyMap<number, 
       history.write({ op: 'final', partition, records })
       reached.set(partition, (records.at(-1)?.[0] ?? -1) + 1)
     }
+    for await (const { partition, messages } of tm.consumer(LATEST_TOPIC, { start: 'earliest', end: 'now' }).batches()) {
+      const records = messages.map(({ offset, key, value }): Latest => [Number(offset), String(key), String(value).trimEnd()])
+      history.write({ op: 'latest', partition, records })
+    }
+    const passing = (await tm.admin.listTopics()).filter(({ name }) => name.startsWith(PASSING_PREFIX))
+    history.write({ op: 'topics', found: Object.fromEntries(passing.map(({ name, configs }) => [name, configs[PASSING_SETTING] ?? ''])) })
   } finally {
     await tm.close()
     history.close()

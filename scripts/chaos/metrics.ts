@@ -1,4 +1,4 @@
-/** From a history: which faults there were, and for how long partitions were not written to because of them. */
+/** From a history: which faults there were, for how long partitions were not written to because of them, and how long it took to be whole again. */
 import type { Entry } from './history.ts'
 import type { Sends } from './sends.ts'
 
@@ -7,6 +7,8 @@ export interface KindMetrics {
   readonly faults: number
   /** The longest pause of any partition in each period in which there was no other fault. */
   readonly pausesMs: readonly number[]
+  /** In each of these, from healing to every replica in sync and every partition written to. */
+  readonly recoveriesMs: readonly number[]
 }
 
 const SEVERAL = 'several at once'
@@ -15,20 +17,33 @@ const SEVERAL = 'several at once'
 export function measure(history: readonly Entry[], sends: Sends): KindMetrics[] {
   const counts = new Map<string, number>()
   const pauses = new Map<string, number[]>()
+  const recoveries = new Map<string, number[]>()
   const acknowledged = acknowledgedMs(sends)
   let begin: { readonly kinds: readonly string[]; readonly t: number } | undefined
+  let healedMs = 0
   for (const entry of history) {
     if (entry.op === 'fault') counts.set(entry.kind, (counts.get(entry.kind) ?? 0) + 1)
     if (entry.op === 'period') begin = entry
+    if (entry.op === 'heal') healedMs = entry.t
     if ((entry.op !== 'whole' && entry.op !== 'not whole') || begin === undefined) continue
     const label = begin.kinds.length > 1 ? SEVERAL : (begin.kinds[0] ?? '')
     const longest = Math.max(...acknowledged.map((times) => longestPause(times, begin?.t ?? 0, entry.t)))
     pauses.set(label, [...(pauses.get(label) ?? []), longest])
+    if (entry.op === 'whole') recoveries.set(label, [...(recoveries.get(label) ?? []), entry.t - healedMs])
     begin = undefined
   }
   return [...new Set([...counts.keys(), ...pauses.keys()])]
     .sort((a, b) => Number(a === SEVERAL) - Number(b === SEVERAL) || (a < b ? -1 : 1))
-    .map((kind) => ({ kind, faults: counts.get(kind) ?? 0, pausesMs: (pauses.get(kind) ?? []).sort((a, b) => a - b) }))
+    .map((kind) => ({
+      kind,
+      faults: counts.get(kind) ?? 0,
+      pausesMs: inOrder(pauses.get(kind)),
+      recoveriesMs: inOrder(recoveries.get(kind)),
+    }))
+}
+
+function inOrder(numbers: readonly number[] = []): number[] {
+  return [...numbers].sort((a, b) => a - b)
 }
 
 /** Of each partition, when something was acknowledged, in order. */

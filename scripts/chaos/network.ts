@@ -1,127 +1,48 @@
-/**
- * The network between the processes of a run, on one machine and without being root: every connection goes through here, and each direction between a process and
- * a node can be cut, slowed down, or lose its connections.
- *
- * A process reaches nodes through a gate of its own, an HTTP CONNECT proxy named in its variable `grpc_proxy`. So it is known who dials whom, while all dial
- * the addresses the nodes really have. What is cut is not lost but held, as TCP does: it arrives when the cut is healed, if the connection lives that long.
- */
-import { once } from 'node:events'
-import net from 'node:net'
-import { Link, Pipe } from './pipe.ts'
+/** What a run needs of the network between its processes. `proxy-network.ts` does it for anybody, `namespaces.ts` with real packets for root. */
 
-/** A request to connect is shorter than this. */
-const REQUEST_BYTES_MAX = 8192
-
-export class Network {
-  readonly #nodeOfPort: ReadonlyMap<number, string>
-  readonly #gates = new Map<string, net.Server>()
-  readonly #links = new Map<string, Link>()
-  readonly #pipes = new Set<Pipe>()
-  readonly #sockets = new Set<net.Socket>()
-  /** By who dialled and whom. */
-  readonly connections = new Map<string, number>()
-
-  /** `nodes`: by name, the port of each. */
-  constructor(nodes: ReadonlyMap<string, number>) {
-    this.#nodeOfPort = new Map([...nodes].map(([name, port]) => [port, name]))
-  }
-
-  /** Opens the gate of a process. Returns the variables that make it use it. */
-  async gate(name: string): Promise<Record<string, string>> {
-    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-      this.#connect(name, socket).catch(() => socket.destroy())
-    })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    this.#gates.set(name, server)
-    const { port } = server.address() as net.AddressInfo
-    // Without `no_grpc_proxy` the machine's `no_proxy` would count, which may name the loopback.
-    // And every connection that does not come about would be told on standard error.
-    return { grpc_proxy: `http://127.0.0.1:${port}`, no_grpc_proxy: 'none.invalid', GRPC_VERBOSITY: 'NONE' }
-  }
-
-  /** From one to the other, in this direction only. */
-  link(from: string, to: string): Link {
-    const name = `${from} > ${to}`
-    const link = this.#links.get(name) ?? new Link()
-    this.#links.set(name, link)
-    return link
-  }
-
-  cut(from: Iterable<string>, to: readonly string[]): void {
-    for (const one of from) for (const other of to) if (one !== other) this.link(one, other).cut()
-  }
-
-  split(side: readonly string[], other: readonly string[]): void {
-    this.cut(side, other)
-    this.cut(other, side)
-  }
-
-  slow(delayMs: number, bytesPerSecond: number): void {
-    for (const link of this.#links.values()) Object.assign(link, { delayMs, bytesPerSecond })
-  }
-
-  /** Does something to the connections that are picked. */
-  each(what: 'reset' | 'half-open' | { readonly cutAfterBytes: number }, isPicked: () => boolean): number {
-    const picked = [...this.#pipes].filter(isPicked)
-    for (const pipe of picked) {
-      if (what === 'reset') pipe.reset()
-      else if (what === 'half-open') pipe.leaveHalfOpen()
-      else pipe.cutAfter(what.cutAfterBytes)
-    }
-    return picked.length
-  }
-
-  /** Nothing is cut or slow any more. What was left half open stays so until an end of it notices. */
-  heal(): void {
-    for (const link of this.#links.values()) link.heal()
-  }
-
-  async close(): Promise<void> {
-    this.heal()
-    const closed = [...this.#gates.values()].map((server) => new Promise((resolve) => server.close(resolve)))
-    for (const socket of this.#sockets) socket.destroy()
-    await Promise.all(closed)
-  }
-
-  async #connect(name: string, socket: net.Socket): Promise<void> {
-    this.#own(socket)
-    const port = await targetOf(socket)
-    const node = this.#nodeOfPort.get(port)
-    if (node === undefined) throw new Error(`${name} wants to go to port ${port}, where no node is`)
-    const [there, back] = [this.link(name, node), this.link(node, name)]
-    await there.passes(0)
-    await back.passes(0)
-    if (socket.destroyed) return
-    const upstream = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-    this.#own(upstream)
-    await once(upstream, 'connect')
-    const way = `${name} > ${node}`
-    this.connections.set(way, (this.connections.get(way) ?? 0) + 1)
-    socket.write('HTTP/1.1 200 Connection established\r\n\r\n')
-    const pipe = new Pipe(socket, upstream, there, back)
-    this.#pipes.add(pipe)
-    void pipe.ended.then(() => this.#pipes.delete(pipe))
-  }
-
-  #own(socket: net.Socket): void {
-    this.#sockets.add(socket)
-    socket.setNoDelay(true)
-    socket.on('error', () => {})
-    socket.on('close', () => this.#sockets.delete(socket))
-  }
+/** Where a process runs, and how it gets to the others. */
+export interface Place {
+  /** A node listens here. */
+  readonly host: string
+  readonly environment: Readonly<Record<string, string>>
+  /** The command it is started through; empty: none. */
+  readonly through: readonly string[]
 }
 
-/** The port that a CONNECT request names. */
-async function targetOf(socket: net.Socket): Promise<number> {
-  let text = ''
-  while (!text.includes('\r\n\r\n')) {
-    const [chunk] = (await once(socket, 'data')) as [Buffer]
-    text += chunk.toString('latin1')
-    if (text.length > REQUEST_BYTES_MAX) throw new Error('no request to connect')
-  }
-  socket.pause()
-  const [, port] = /^CONNECT [^ ]*:(\d+) HTTP\/1\.1\r\n/.exec(text) ?? []
-  if (port === undefined) throw new Error(`not a request to connect: ${text.slice(0, 80)}`)
-  return Number(port)
+/** What is done to connections that are there. */
+export type Hit = 'reset' | 'half-open' | { readonly cutAfterBytes: number }
+
+/** Faults of single packets, and of the device they come from. Shares are from 0 to 1. */
+export interface Packets {
+  /** So many of all packets from these processes and to them. */
+  lose(names: readonly string[], share: number): void
+  /** So many of all packets arrive twice. */
+  double(share: number): void
+  /** So many packets to these processes have a bit that is not as it was sent. */
+  corrupt(names: readonly string[], share: number): void
+  /** These have no network: not a cut further on, the device itself is off. */
+  unplug(names: readonly string[]): void
+}
+
+export interface Network {
+  /** Kinds of faults that it cannot do, and why not. */
+  readonly skips: ReadonlyMap<string, string>
+  /** Undefined where there are only connections. */
+  readonly packets: Packets | undefined
+  /** Makes the place of a process. */
+  place(name: string): Promise<Place>
+  /** Says where a node will listen, before anybody dials it. */
+  listens(node: string, port: number): void
+  /** In this direction only. */
+  cut(from: readonly string[], to: readonly string[]): void
+  /** Everything, both ways. */
+  slow(delayMs: number, bytesPerSecond: number): void
+  /** Returns how many connections were picked. */
+  each(what: Hit, isPicked: () => boolean): number
+  /** Nothing is cut, slow or lost any more. What was left half open stays so until an end of it notices. */
+  heal(): void
+  /** Those of these processes for which nothing has gone through here. */
+  silent(names: readonly string[]): readonly string[]
+  /** Also where the process is about to end: whatever is not of this process is removed when this returns. */
+  close(): Promise<void>
 }

@@ -25,7 +25,12 @@ export function judge(directory: string, about: Readonly<Record<string, unknown>
     ...counts,
     anomalies: anomalies.length,
     anomalyKinds: Object.fromEntries(Object.keys(ANOMALIES).map((kind) => [kind, anomalies.filter((one) => one.kind === kind).length])),
-    kinds: kinds.map(({ kind, faults, pausesMs }) => ({ kind, faults, ...middleAndWorst(pausesMs) })),
+    kinds: kinds.map(({ kind, faults, pausesMs, recoveriesMs }) => ({
+      kind,
+      faults,
+      notWrittenTo: middleAndWorst(pausesMs),
+      recovery: middleAndWorst(recoveriesMs),
+    })),
   }
   writeFileSync(join(directory, 'result.json'), `${JSON.stringify(result, undefined, 2)}\n`)
   return { checked, kinds }
@@ -43,25 +48,28 @@ function middleAndWorst(sorted: readonly number[]): { readonly p50Ms: number | u
 const SHOWN_MAX = 20
 
 export function print({ checked, kinds }: Result, skipped: ReadonlyMap<string, string>): void {
-  const table = new Table({ head: ['fault', 'times', 'not written to, p50', 'max'], style: { head: [], border: [] } })
-  for (const { kind, faults, pausesMs } of kinds) {
-    const { p50Ms, maxMs } = middleAndWorst(pausesMs)
-    table.push([
-      kind,
-      faults === 0 ? '' : String(faults),
-      p50Ms === undefined ? '' : `${p50Ms} ms`,
-      maxMs === undefined ? '' : `${maxMs} ms`,
-    ])
+  const table = new Table({
+    head: ['fault', 'times', 'not written to, p50', 'max', 'whole again after, p50', 'max'],
+    style: { head: [], border: [] },
+  })
+  const shown = (ms: number | undefined): string => (ms === undefined ? '' : `${ms} ms`)
+  for (const { kind, faults, pausesMs, recoveriesMs } of kinds) {
+    const columns = [pausesMs, recoveriesMs].map(middleAndWorst).flatMap(({ p50Ms, maxMs }) => [shown(p50Ms), shown(maxMs)])
+    table.push([kind, faults === 0 ? '' : String(faults), ...columns])
   }
   console.log(table.toString())
   for (const [kind, why] of skipped) console.log(`skipped: ${kind}, ${why}`)
   const { acknowledged, failed, indeterminate, checked: read, delivered, commits, toleratedCopies, anomalies } = checked
+  const { puts, putsLeft, cuts, changes } = checked
   console.log(`${faultsOf(kinds)} faults`)
   console.log(`sends: ${acknowledged} acknowledged, ${failed} failed, ${indeterminate} open`)
   console.log(
     `records: ${read} read in the end and checked, ${delivered} delivered meanwhile; ${toleratedCopies} copies of producers that may write them`,
   )
   console.log(`commits of groups: ${commits}`)
+  console.log(
+    `compacted topic: ${puts} values acknowledged, ${putsLeft} records left; retention by size looked at ${cuts} times; ${changes} changes of topics`,
+  )
   for (const { kind, what } of anomalies.slice(0, SHOWN_MAX)) console.log(`ANOMALY ${kind}: ${what}`)
   console.log(`anomalies: ${anomalies.length}`)
 }

@@ -5,15 +5,13 @@ import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { connect, type PartitionDescription, type Tidemark } from '../../client/index.ts'
-import { CONSUMER_OFFSETS_TOPIC } from '../../protocol/internal-topics.ts'
 import { ClusterProcess } from '../cluster-process.ts'
 import type { NodeProcess } from '../node-process.ts'
 import { type ClientSettings, sleep } from './client-process.ts'
 import { HistoryFile } from './history.ts'
-import { Network } from './network.ts'
+import type { Network, Place } from './network.ts'
+import { LATEST_CONFIGS, LATEST_TOPIC, PARTITIONS, PASSING_PREFIX, RECENT_CONFIGS, RECENT_TOPIC, TOPIC } from './topics.ts'
 
-export const TOPIC = 'chaos'
-export const PARTITIONS = 6
 export const GROUPS = ['by-hand', 'auto'] as const
 export const SESSION_MS = 2000
 export const REPLICAS = 3
@@ -25,6 +23,8 @@ const NODE_SETTINGS = {
   TIDEMARK_REPLICA_LAG_MAX: '4s',
   TIDEMARK_GROUPS_HEARTBEAT_INTERVAL: '500ms',
   TIDEMARK_GROUPS_OFFSETS_PARTITIONS: '3',
+  TIDEMARK_COMPACTION_CHECK: '1s',
+  TIDEMARK_RETENTION_CHECK: '1s',
   TIDEMARK_LIMITS_DISK_MIN_FREE: '2MiB',
   TIDEMARK_SHUTDOWN_TIMEOUT: '15s',
   TIDEMARK_LOG_FORMAT: 'json',
@@ -43,23 +43,25 @@ export interface Crowd {
 export class ChaosClient {
   readonly name: string
   readonly #settings: Omit<ClientSettings, 'life'>
-  readonly #environment: Readonly<Record<string, string>>
+  readonly #place: Place
   #life = 0
   #child: ChildProcess | undefined
 
-  constructor(settings: Omit<ClientSettings, 'life'>, environment: Readonly<Record<string, string>>) {
+  constructor(settings: Omit<ClientSettings, 'life'>, place: Place) {
     this.name = settings.name
     this.#settings = settings
-    this.#environment = environment
+    this.#place = place
   }
 
   start(): void {
     this.#life++
     const settings: ClientSettings = { ...this.#settings, life: this.#life }
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', CLIENT, JSON.stringify(settings)], {
+    const { through, environment } = this.#place
+    const [command, ...words] = [...through, process.execPath, '--disable-warning=ExperimentalWarning', CLIENT, JSON.stringify(settings)]
+    this.#child = spawn(command, words, {
       // It lives no longer than we do: its standard input ends with us.
       stdio: ['pipe', 'ignore', 'inherit'],
-      env: { ...process.env, ...this.#environment },
+      env: { ...process.env, ...environment },
     })
     this.#child.stdin?.on('error', () => {})
   }
@@ -103,18 +105,33 @@ export class World {
   }
 
   /** Starts nodes and clients. `environment`: of the n-th node, beside the settings of all. */
-  static async begin(directory: string, crowd: Crowd, environment: (nodeId: number) => Readonly<Record<string, string>>): Promise<World> {
+  static async begin(
+    directory: string,
+    network: Network,
+    crowd: Crowd,
+    environment: (nodeId: number) => Readonly<Record<string, string>>,
+  ): Promise<World> {
     const histories = join(directory, 'history')
     mkdirSync(join(directory, 'logs'), { recursive: true })
-    const cluster = await ClusterProcess.prepare(join(directory, 'nodes'), REPLICAS, NODE_SETTINGS)
-    const network = new Network(new Map(cluster.nodes.map(({ port }, at) => [nameOfNode(at + 1), port])))
+    const places = await Promise.all(Array.from({ length: REPLICAS }, (_, at) => network.place(nameOfNode(at + 1))))
+    const hosts = places.map(({ host }) => host)
+    const cluster = await ClusterProcess.prepare(join(directory, 'nodes'), hosts, NODE_SETTINGS)
     for (const [at, node] of cluster.nodes.entries()) {
-      node.environment = { ...node.environment, ...environment(at + 1), ...(await network.gate(nameOfNode(at + 1))) }
+      network.listens(nameOfNode(at + 1), node.port)
+      node.environment = { ...node.environment, ...environment(at + 1), ...places[at]?.environment }
+      node.wrapper = places[at]?.through ?? []
       node.logPath = join(directory, 'logs', `${nameOfNode(at + 1)}.log`)
     }
+    process.on('exit', () => {
+      for (const node of cluster.nodes) node.signal('SIGKILL')
+    })
     await Promise.all(cluster.nodes.map((node) => node.start()))
     const admin = await connect(cluster.addresses, { clientId: 'nemesis', requestTimeout: '5s' })
-    await admin.admin.createTopic(TOPIC, { partitions: PARTITIONS, replicas: REPLICAS, configs: { 'segment.bytes': '1MiB' } })
+    const create = (name: string, partitions: number, configs: Readonly<Record<string, string>>): Promise<unknown> =>
+      admin.admin.createTopic(name, { partitions, replicas: REPLICAS, configs })
+    await create(TOPIC, PARTITIONS, { 'segment.bytes': '1MiB' })
+    await create(LATEST_TOPIC, 2, LATEST_CONFIGS)
+    await create(RECENT_TOPIC, 1, RECENT_CONFIGS)
     const clients = await Promise.all(
       rolesOf(crowd).map(async (one) => {
         const shared = {
@@ -124,7 +141,7 @@ export class World {
           history: histories,
           recordsPerSecond: crowd.recordsPerSecond,
         }
-        return new ChaosClient({ ...one, ...shared }, await network.gate(one.name))
+        return new ChaosClient({ ...one, ...shared }, await network.place(one.name))
       }),
     )
     for (const client of clients) client.start()
@@ -151,11 +168,11 @@ export class World {
     return controllerId > 0 ? controllerId : undefined
   }
 
-  /** All partitions, those of the groups' offsets too. */
+  /** All partitions, those of the groups' offsets too, but not of topics that come and go. */
   async partitions(): Promise<(PartitionDescription & { readonly topic: string })[]> {
     const topics = await this.admin.admin.listTopics()
     return topics
-      .filter(({ name }) => name === TOPIC || name === CONSUMER_OFFSETS_TOPIC)
+      .filter(({ name }) => !name.startsWith(PASSING_PREFIX))
       .flatMap(({ name, partitions }) => partitions.map((one) => ({ ...one, topic: name })))
   }
 
@@ -180,10 +197,6 @@ export class World {
 
   clientsOf(...kinds: readonly string[]): readonly ChaosClient[] {
     return this.clients.filter(({ name }) => kinds.some((kind) => name.startsWith(kind)))
-  }
-
-  killNodes(): void {
-    for (const node of this.cluster.nodes) node.signal('SIGKILL')
   }
 
   async end(): Promise<void> {
@@ -213,6 +226,8 @@ function rolesOf({ producers, readers, members }: Crowd): Pick<ClientSettings, '
     ...many(producers, 'producer', 'producer'),
     ...many(readers, 'reader', 'reader'),
     ...GROUPS.flatMap((group) => many(members, 'member', `member-${group}`, group)),
+    ...many(1, 'keeper', 'keeper'),
+    ...many(1, 'registrar', 'registrar'),
     ...many(1, 'observer', 'observer'),
   ]
 }

@@ -1,6 +1,6 @@
 /** Histories with one mistake each, and one without. */
 import type { AnomalyKind } from '../../scripts/chaos/anomalies.ts'
-import type { At, Entry, Happened, Looked, Seen } from '../../scripts/chaos/history.ts'
+import type { At, Entry, Happened, Latest, Looked, Seen } from '../../scripts/chaos/history.ts'
 
 /** Writes a history, a millisecond an entry. */
 export class Writing {
@@ -49,6 +49,31 @@ export class Writing {
     const id = ++this.#id
     this.say('observer.1', { op: 'look', type: 'invoke', id, what })
     return this.say('observer.1', { op: 'look', type: 'ok', id, at: [[0, offset]] })
+  }
+
+  put(process: string, key: string, value: string, at: At): this {
+    const id = ++this.#id
+    this.say(process, { op: 'put', type: 'invoke', id, key, value })
+    return this.say(process, { op: 'put', type: 'ok', id, at })
+  }
+
+  latest(...records: readonly Latest[]): this {
+    return this.say('final.1', { op: 'latest', partition: 0, records })
+  }
+
+  kept(start: number, end: number): this {
+    return this.say('observer.1', { op: 'kept', partition: 0, start, end })
+  }
+
+  change(verb: 'create' | 'alter' | 'delete', value: string, error?: string): this {
+    const id = ++this.#id
+    this.say('t.1', { op: 'change', type: 'invoke', id, topic: 'T', verb, value })
+    if (error === undefined) return this.say('t.1', { op: 'change', type: 'ok', id })
+    return this.say('t.1', { op: 'change', type: 'info', id, error, why: error })
+  }
+
+  topics(found: Readonly<Record<string, string>>): this {
+    return this.say('final.1', { op: 'topics', found })
   }
 
   final(...records: readonly Seen[]): this {
@@ -102,7 +127,21 @@ export function clean(): Writing {
       [5, 'z'],
     ])
     .say('r.1', { op: 'stop' })
+  keptClean(writing)
   return writing.final(A, B, [2, 'c'], [3, 'f'], [4, 'f'], [5, 'z'])
+}
+
+/** All that may happen to topics of which only a part stays. */
+function keptClean(writing: Writing): void {
+  // One value is compacted away, one was not acknowledged and stands; a key that was never acknowledged is not there.
+  writing.put('k.1', 'x', 'k1', [0, 0]).put('k.1', 'x', 'k2', [0, 1]).put('k.1', 'y', 'k3', [0, 2])
+  writing.say('k.1', { op: 'put', type: 'invoke', id: 900, key: 'y', value: 'k4' })
+  writing.say('k.1', { op: 'put', type: 'invoke', id: 901, key: 'w', value: 'k5' })
+  writing.latest([1, 'x', 'k2'], [3, 'y', 'k4'])
+  writing.kept(0, 10).kept(100, 1000)
+  // Created at the first attempt; a deletion that nobody knows the end of happens after the change that follows it.
+  writing.change('delete', '-', 'UNKNOWN_TOPIC').change('create', '1').change('create', '2', 'TOPIC_ALREADY_EXISTS').change('alter', '3')
+  writing.change('delete', '-', 'REQUEST_TIMED_OUT').change('alter', '4').topics({})
 }
 
 export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> = {
@@ -124,10 +163,28 @@ export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> 
         .polled('r.1', [[2, 'c']])
         .final(A, B, [3, 'd']),
   ],
+  'lost-update': [
+    () => begun().put('k.1', 'x', 'k1', [0, 0]).put('k.1', 'x', 'k2', [0, 1]).latest([0, 'x', 'k1']).final(),
+    () => begun().put('k.1', 'x', 'k1', [0, 0]).latest().final(),
+  ],
+  'early-deletion': [() => begun().kept(100, 200)],
+  'lost-change': [
+    () => begun().change('create', '1').topics({}),
+    () => begun().change('create', '1').change('alter', '2').topics({ T: '1' }),
+    () => begun().change('create', '1').change('delete', '-').topics({ T: '1' }),
+    // Twice made and never deleted; altered and never made.
+    () => begun().change('create', '1').change('create', '2').topics({ T: '2' }),
+    () => begun().change('alter', '1').topics({ T: '1' }),
+    () => begun().change('create', '1').change('alter', '2', 'UNKNOWN_TOPIC').topics({}),
+  ],
   unseen: [() => twoSent().final(A), () => twoSent().final(A, B).sent('q.1', 'c', [1, 0])],
   duplicate: [() => twoSent().final(A, B, [2, 'a'])],
   'aborted-read': [() => twoSent().notSent('q.1', 'c', 'fail').final(A, B, [2, 'c'])],
-  phantom: [() => twoSent().final(A, B, [2, 'c'])],
+  phantom: [
+    () => twoSent().final(A, B, [2, 'c']),
+    () => begun().put('k.1', 'x', 'k1', [0, 0]).latest([0, 'x', 'k1'], [1, 'y', 'k1']),
+    () => begun().topics({ T: '1' }),
+  ],
   'poll-skip': [
     () =>
       twoSent()
@@ -167,6 +224,8 @@ export const PLANTED: Readonly<Record<AnomalyKind, readonly (() => Writing)[]>> 
     () => twoSent().took('m.1', 1, 0).polled('m.1', [A], 1).committed('m.1', 1, 1).looked({ group: 'g' }, 0).final(A, B),
     () => twoSent().looked('end', 2).looked('end', 1).final(A, B),
     () => twoSent().looked('start', 1).looked('start', 0).final(A, B),
+    () => begun().kept(1000, 9000).kept(900, 9000),
+    () => begun().kept(1000, 9000).kept(1000, 8999),
   ],
   'double-ownership': [
     () => twoSent().took('m.1', 1, 0).took('o.1', 1, 0).final(A, B),

@@ -264,7 +264,7 @@ describe('a change of topics whose answer is lost', () => {
   it('is done once, and what the next attempt finds is no failure', async () => {
     await begin()
     const made = await withoutAnswer(
-      () => tm.admin.createTopic('again', { partitions: 2 }),
+      () => tm.admin.createTopic('again', { partitions: 2, retention: '3h' }),
       (topics) => partitionsOf(topics, 'again') === 2,
     )
     expect(await tm.admin.describeTopic('again')).toMatchObject({ topicId: made.topicId, partitions: [{}, {}] })
@@ -284,10 +284,12 @@ describe('a change of topics whose answer is lost', () => {
     await expect(tm.admin.createTopic('t')).rejects.toMatchObject({ code: 'TOPIC_ALREADY_EXISTS' })
     await expect(tm.admin.growTopic('t', 3)).rejects.toMatchObject({ code: 'INVALID_PARTITIONS' })
     await expect(tm.admin.deleteTopic('u')).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' })
-    const other = withoutAnswer(
-      () => tm.admin.createTopic('t', { partitions: 7 }),
-      () => true,
-    )
-    await expect(other).rejects.toMatchObject({ code: 'TOPIC_ALREADY_EXISTS' })
+    for (const asked of [{ partitions: 7 }, { configs: { 'retention.ms': '5000' } }]) {
+      const other = withoutAnswer(
+        () => tm.admin.createTopic('t', asked),
+        () => true,
+      )
+      await expect(other).rejects.toMatchObject({ code: 'TOPIC_ALREADY_EXISTS' })
+    }
   })
 })

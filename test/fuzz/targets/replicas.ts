@@ -62,7 +62,7 @@ class Follower {
 
   constructor(world: TestWorld, dir: DataDir, log: PartitionLog) {
     const { runtime } = world
-    const changes = new LogChanges(dir, (_partition, error) => (this.failure = error))
+    const changes = new LogChanges({ dataDir: dir, runtime, nodeId: FOLLOWER }, (_partition, error) => (this.failure = error))
     this.#world = world
     this.#fetcher = new LeaderFetcher(LEADER, {
       nodeId: FOLLOWER,

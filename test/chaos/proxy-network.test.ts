@@ -1,12 +1,12 @@
-/** The network of a chaos run: a gate, a node behind it, and what may happen between them. */
+/** The network of a chaos run without being root: a gate, a node behind it, and what may happen between them. */
 import { once } from 'node:events'
 import http from 'node:http'
 import net from 'node:net'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { Network } from '../../scripts/chaos/network.ts'
+import { ProxyNetwork } from '../../scripts/chaos/proxy-network.ts'
 
 let echo: net.Server
-let network: Network
+let network: ProxyNetwork
 let gate: string
 
 beforeEach(async () => {
@@ -14,14 +14,20 @@ beforeEach(async () => {
   echo.listen(0, '127.0.0.1')
   await once(echo, 'listening')
   const { port } = echo.address() as net.AddressInfo
-  network = new Network(new Map([['node-1', port]]))
-  gate = (await network.gate('client'))['grpc_proxy'] ?? ''
+  network = new ProxyNetwork()
+  network.listens('node-1', port)
+  gate = await gateOf('client')
 })
 
 afterEach(async () => {
   await network.close()
   echo.close()
 })
+
+async function gateOf(name: string): Promise<string> {
+  const { environment } = await network.place(name)
+  return environment['grpc_proxy'] ?? ''
+}
 
 async function dial(): Promise<net.Socket> {
   const { port } = echo.address() as net.AddressInfo
@@ -60,8 +66,7 @@ it('holds what is cut, each direction for itself, and brings it when it is heale
     socket.write('late')
     // Another connection that is not cut comes and goes meanwhile.
     await new Promise((resolve) => setImmediate(resolve))
-    const other = await network.gate('other')
-    expect(other['grpc_proxy']).not.toBe(gate)
+    expect(await gateOf('other')).not.toBe(gate)
     expect(answer).toBe('')
     network.heal()
     await once(socket, 'data')
@@ -77,7 +82,7 @@ it('does not let a new connection through a cut before it is healed', async () =
     isThere = true
     return socket
   })
-  await network.gate('other')
+  await gateOf('other')
   expect(isThere).toBe(false)
   network.heal()
   expect(await echoed(await dialled, 'now')).toBe('now')
