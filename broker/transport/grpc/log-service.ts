@@ -236,10 +236,9 @@ function handleFetch(
     return undefined
   }
   const { correlationId } = message // all that a parked fetch keeps of its message
-  return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) => {
-    const partitions = results.map((result) => ({ ...result, error: errorDetailOf(result.error) }))
-    answer({ correlationId, partitions }, bytes)
-  })
+  return fetch(broker, memory, fetchRequestOf(message), ({ results, bytes }: FetchAnswer) =>
+    answer({ correlationId, partitions: results.map((result) => ({ ...result, error: errorDetailOf(result.error) })) }, bytes),
+  )
 }
 
 function produceRequestOf(message: ProduceRequestMessage): ProduceRequest {

@@ -210,7 +210,7 @@ export const SCENARIO_MUTANTS: readonly Mutant[] = [
     id: 'S24',
     what: 'nobody hears what an unclean stop may have lost',
     file: 'broker/server.ts',
-    find: '    if (!dataDir.owner.wasCleanShutdown) this.#reportUnclean(broker)\n',
+    find: '    if (!dataDir.owner.wasCleanShutdown) reportUnclean(broker.partitions, this.#runtime.log)\n',
     replace: '',
     tests: ['test/sim/scenarios/truncation.test.ts'],
     isForTests: true,
