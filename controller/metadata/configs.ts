@@ -91,5 +91,5 @@ function alterTopicConfig(image: MetadataImage, wanted: AlterConfig, refuseRepea
 function followMinIsr(image: MetadataImage, before: TopicMetadata, after: TopicMetadata): MetadataRecord[] {
   if (before.config.minInsyncReplicas === after.config.minInsyncReplicas) return []
   const nodes = nodeStates(image)
-  return after.partitions.flatMap((_, number) => changePartition(after, number, { forgetEligible: true }, nodes) ?? [])
+  return after.partitions.flatMap((_, number) => changePartition(after, number, { minIsrChanged: true }, nodes) ?? [])
 }

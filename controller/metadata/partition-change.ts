@@ -36,8 +36,12 @@ export interface WantedChange {
   readonly distrusted?: readonly number[]
   /** What replicas said to have, in the present run of their nodes, counts no more. */
   readonly startsEpoch?: boolean
-  /** Empties the ELR, unless it is all that is known of who has everything: with nobody in sync nothing was committed since they left. */
-  readonly forgetEligible?: boolean
+  /**
+   * Empties the ELR, unless it is all that is known of who has everything: with nobody in sync nothing was committed since they left. And counts as a
+   * change of the partition in any case: a leader that still knows the former minimum must not be told of a smaller ISR, in which it would commit by itself
+   * what those that the new minimum makes eligible do not have. Its proposals name the former epoch of the partition, and are refused.
+   */
+  readonly minIsrChanged?: boolean
   readonly election?: Election
 }
 
@@ -80,9 +84,9 @@ export function changePartition(
   const draft = new PartitionDraft(topic, before, wanted)
   draft.releaseRetiring(nodes)
   draft.finishReassignment(nodes)
-  draft.chooseEligible(wanted.forgetEligible ?? false)
+  draft.chooseEligible(wanted.minIsrChanged ?? false)
   draft.elect(wanted.election ?? 'keep', nodes)
-  const value = draft.record(topic.topicId, partition)
+  const value = draft.record(topic.topicId, partition, wanted.minIsrChanged ?? false)
   return value === undefined ? undefined : { record: { $case: 'partition', value } }
 }
 
@@ -159,7 +163,7 @@ class PartitionDraft {
     else this.#leader = -1
   }
 
-  record(topicId: string, partition: number): PartitionRecord | undefined {
+  record(topicId: string, partition: number, isChanged: boolean): PartitionRecord | undefined {
     const before = this.#before
     const isLeaderNew = this.#leader !== before.leader
     // Those that go must not be asked any more in the old epoch.
@@ -176,7 +180,7 @@ class PartitionDraft {
       removingReplicas: this.#removing,
       lastKnownLeader: this.#leader >= 0 ? -1 : lastLeader,
     }
-    return isSame(before, after) ? undefined : partitionRecord(topicId, partition, after)
+    return !isChanged && isSame(before, after) ? undefined : partitionRecord(topicId, partition, after)
   }
 
   #electUnclean(mayLead: (nodeId: number) => boolean): void {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { alterConfigs } from '../../controller/metadata/configs.ts'
-import type { MetadataImage } from '../../controller/metadata/image.ts'
+import { alterPartitions } from '../../controller/metadata/alter-partitions.ts'
+import type { MetadataImage, PartitionMetadata } from '../../controller/metadata/image.ts'
 import { createTopics } from '../../controller/metadata/topics.ts'
 import { type AlterConfig, ConfigScope } from '../../protocol/gen/tidemark/v1/cluster.ts'
 import { applyRecords, clusterOf, commit, createContext, idOf } from './fixtures.ts'
@@ -92,5 +93,23 @@ describe('alterConfigs', () => {
     const { records, response } = alterConfigs(IMAGE, { resources, validateOnly: true })
     expect(records).toEqual([])
     expect(response.resources.map(({ error }) => error?.code)).toEqual([undefined, 'INVALID_CONFIG'])
+  })
+
+  it('has leaders that know the former minimum refused: one would commit alone what a replica that is now eligible does not have', () => {
+    const { image: before } = alter([change('a', { 'min.insync.replicas': '1' })])
+    const { image } = alter([change('a', { 'min.insync.replicas': '2' })], before)
+    const known = before.topics.get('a')?.partitions[0] as PartitionMetadata
+    const { leader, leaderEpoch } = known
+    const shrink = ({ partitionEpoch }: PartitionMetadata) => {
+      const isr = [{ nodeId: leader, nodeEpoch: image.nodes.get(leader)?.nodeEpoch ?? 0 }]
+      const partitions = [{ topicId: image.topics.get('a')?.topicId ?? '', partition: 0, leaderEpoch, partitionEpoch, isr }]
+      const { nodeEpoch = 0 } = image.nodes.get(leader) ?? {}
+      return alterPartitions(image, { clusterId: '', nodeId: leader, nodeEpoch, partitions })
+    }
+    expect(shrink(known).response.partitions[0]?.error?.code).toBe('INVALID_UPDATE_VERSION')
+    const now = image.topics.get('a')?.partitions[0] as PartitionMetadata
+    expect(now).toEqual({ ...known, partitionEpoch: known.partitionEpoch + 1 })
+    const after = commit(image, shrink(now)).topics.get('a')?.partitions[0]
+    expect(after).toMatchObject({ isr: [leader], elr: known.replicas.filter((id) => id !== leader) })
   })
 })

@@ -85,10 +85,10 @@ describe('eligible replicas', () => {
       [2],
       [],
     ],
-    ['the minimum changes', { forgetEligible: true }, { isr: [1], elr: [2] }, 2, {}, [1], []],
+    ['the minimum changes', { minIsrChanged: true }, { isr: [1], elr: [2] }, 2, {}, [1], []],
     [
       'the minimum changes and nobody is in sync',
-      { forgetEligible: true },
+      { minIsrChanged: true },
       { isr: [], elr: [2], leader: -1 },
       2,
       { fenced: [1, 2, 3] },
