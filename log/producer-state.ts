@@ -165,6 +165,9 @@ export class ProducerState {
       if (batchCount <= 0 || batchCount > (content.length - at) / BATCH_BYTES) return undefined
       const batches = Array.from({ length: batchCount }, (_, batch) => readSeenBatch(content, at + batch * BATCH_BYTES))
       at += batchCount * BATCH_BYTES
+      // What a number cannot hold was never written by us, and could not be written again.
+      const numbers = [id, lastSeenMs, ...batches.flatMap(({ baseOffset, lastOffset }) => [baseOffset, lastOffset])]
+      if (!numbers.every(Number.isSafeInteger)) return undefined
       state.#producers.set(id, { lastSeenMs, batches })
     }
     return at === content.length ? state : undefined

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { crc32c } from '../../protocol/crc32c.ts'
 import { DUPLICATE_WINDOW } from '../../protocol/ids.ts'
 import { PRODUCER_EXPIRY_MS, PRODUCERS_MAX, ProducerState } from '../../log/producer-state.ts'
 
@@ -108,6 +109,15 @@ describe('the state of idempotent producers', () => {
     const back = ProducerState.parse(snapshot)
     expect(back?.check({ producerId: 0x0102, epoch: 1, baseSequence: 3, recordCount: 2 })).toMatchObject({ baseOffset: 0, lastOffset: 1 })
     expect(back?.serialize(2)).toEqual(snapshot)
+  })
+
+  it.each([10, 18, 40, 48])('takes no snapshot with more than a number can hold, at byte %i', (at) => {
+    const { state, append } = createRig()
+    append(0, 3)
+    const snapshot = state.serialize(3)
+    snapshot.writeBigInt64BE(2n ** 63n - 1n, at)
+    snapshot.writeUInt32BE(crc32c(snapshot, 6), 2)
+    expect(ProducerState.parse(snapshot)).toBeUndefined()
   })
 
   it('takes no snapshot that is cut, longer, changed in any bit, or of another version', () => {
