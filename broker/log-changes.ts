@@ -4,7 +4,7 @@ import type { PartitionLog } from '../log/partition-log.ts'
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import type { Partition } from './partition.ts'
-import { mayBeRefetched } from './replication/damaged-replica.ts'
+import { saySetAside } from './replication/damaged-replica.ts'
 
 interface Changed {
   readonly log: PartitionLog
@@ -54,9 +54,7 @@ export class LogChanges {
       return await this.#dataDir.truncateLog(partition.log, offset)
     } catch (error) {
       // What is left cannot be opened. Nobody counts on it: then nothing would change any more that has it opened again.
-      if (!TidemarkError.is(error) || error.code !== 'CORRUPT_LOG' || !mayBeRefetched(partition.metadata, this.#nodeId)) throw error
-      const { topic, partition: number, metadata } = partition
-      this.#runtime.log.error('replica.set-aside', { topic, partition: number, leaderId: metadata.leader, error: error.message })
+      saySetAside(error, partition, this.#nodeId, this.#runtime.log)
       return this.#begunAnew(partition, 0)
     }
   }

@@ -16,7 +16,7 @@ import { BackgroundSync } from './background-sync.ts'
 import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
 import { DirectoryHealth } from './directory-health.ts'
 import { DirectoryOwner } from './directory-owner.ts'
-import { ASIDE_NAME_MAX_LENGTH, DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
+import { asideName, DELETED_SUFFIX, partitionDirectoryName } from './file-names.ts'
 import { FilePool } from './file-pool.ts'
 import { IndexCache } from './index-cache.ts'
 import { claimPartitionDirectory, findPresentLogs, type PresentLog } from './partition-directory.ts'
@@ -204,7 +204,7 @@ export class DataDir {
       await log.abandon()
     }
     const topics = `${this.path}/${TOPICS_DIRECTORY}`
-    const aside = `${topics}/${name.slice(0, ASIDE_NAME_MAX_LENGTH)}.${encodeUuid(this.#runtime.random.bytes(6))}${DELETED_SUFFIX}`
+    const aside = `${topics}/${asideName(name, encodeUuid(this.#runtime.random.bytes(6)), DELETED_SUFFIX)}`
     const delayMs = this.#health.isFull ? 0 : (log?.config.fileDeleteDelayMs ?? DELETE_DELAY_DEFAULT_MS)
     await guarded(topics, async () => {
       await this.#trash.remove(`${topics}/${name}`, aside, delayMs)

@@ -10,8 +10,14 @@ export const CLEANED_SUFFIX = '.cleaned'
 export const DELETED_SUFFIX = '.deleted'
 /** A directory of an earlier topic of the name, which had to make room. */
 export const STRAY_SUFFIX = '.stray'
-/** With what is added to it the name of a directory that is set aside must stay one. */
-export const ASIDE_NAME_MAX_LENGTH = 200
+
+/** With what is added to it the name of a directory must stay one. */
+const ASIDE_NAME_MAX_LENGTH = 200
+
+/** The name of a directory that is put out of the way; `label` tells it from others of the same name. */
+export function asideName(name: string, label: string, suffix: string): string {
+  return `${name.slice(0, ASIDE_NAME_MAX_LENGTH)}.${label}${suffix}`
+}
 
 /** The files of a segment; the indexes can be made again from the first. */
 export const SEGMENT_SUFFIXES: readonly string[] = [LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX]

@@ -3,7 +3,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { Files, Log } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import { inGroups, jsonFile, parseJsonFile } from './data-dir-files.ts'
-import { ASIDE_NAME_MAX_LENGTH, DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, STRAY_SUFFIX } from './file-names.ts'
+import { asideName, DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, STRAY_SUFFIX } from './file-names.ts'
 import { damaged } from './segment-files.ts'
 
 /** Files read at the same time. */
@@ -38,7 +38,7 @@ export async function claimPartitionDirectory({ files, log }: Surroundings, dire
 /** Only the metadata may say that data can go, and it knows nothing of these any more. */
 function strayPath(directory: string, { topicId, partition }: PresentLog): string {
   const at = directory.lastIndexOf('/') + 1
-  return `${directory.slice(0, at)}${directory.slice(at, at + ASIDE_NAME_MAX_LENGTH)}.${topicId}-${partition}${STRAY_SUFFIX}`
+  return directory.slice(0, at) + asideName(directory.slice(at), `${topicId}-${partition}`, STRAY_SUFFIX)
 }
 
 /** Undefined when there is no such file. Throws `CORRUPT_LOG` when it is damaged. */

@@ -25,9 +25,18 @@ export async function openOrSetAside(
   try {
     return await dataDir.openLog(options)
   } catch (error) {
-    if (!TidemarkError.is(error) || error.code !== 'CORRUPT_LOG' || !mayBeRefetched(metadata(), nodeId)) throw error
-    const { topic, partition } = options
-    log.error('replica.set-aside', { topic, partition, leaderId: metadata().leader, error: error.message })
+    saySetAside(error, { ...options, metadata: metadata() }, nodeId, log)
     return dataDir.resetLog(options, 0)
   }
+}
+
+/** Says that a copy is set aside, to be fetched anew. Throws `error` where it is not: it says of no damage, or somebody counts on the copy. */
+export function saySetAside(
+  error: unknown,
+  { topic, partition, metadata }: { readonly topic: string; readonly partition: number; readonly metadata: PartitionMetadata },
+  nodeId: number,
+  log: Log,
+): void {
+  if (!TidemarkError.is(error) || error.code !== 'CORRUPT_LOG' || !mayBeRefetched(metadata, nodeId)) throw error
+  log.error('replica.set-aside', { topic, partition, leaderId: metadata.leader, error: error.message })
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { PartitionDescription, Tidemark } from '../../client/index.ts'
 import { ClusterProcess } from '../../scripts/cluster-process.ts'
+import type { NodeProcess } from '../../scripts/node-process.ts'
 import { canTrace, inject } from './strace.ts'
 import { healthOf, metricOf, sendUntil, showFigures, usePlace, valuesIn } from './support.ts'
 
@@ -12,6 +13,14 @@ const NEEDS = 'needs strace, and the right to attach it'
 
 async function partitionOf(tm: Tidemark): Promise<PartitionDescription> {
   return (await tm.admin.describeTopic('orders')).partitions[0] as PartitionDescription
+}
+
+async function single(): Promise<{ node: NodeProcess; tm: Tidemark }> {
+  const node = await place.node(join(await place.directory(), 'data'))
+  await node.start()
+  const tm = await place.connect(node.address)
+  await tm.admin.createTopic('orders', { partitions: 1 })
+  return { node, tm }
 }
 
 async function threeNodes(settings: Readonly<Record<string, string>> = {}): Promise<{ cluster: ClusterProcess; tm: Tidemark }> {
@@ -25,10 +34,7 @@ async function threeNodes(settings: Readonly<Record<string, string>> = {}): Prom
 describe('E02 a disk that fails', () => {
   it('makes an end of the directory with the first sync: nothing is acknowledged any more, health says why, and a restart has all that was', async (context) => {
     if (!canTrace()) return context.skip(NEEDS)
-    const node = await place.node(join(await place.directory(), 'data'))
-    await node.start()
-    const tm = await place.connect(node.address)
-    await tm.admin.createTopic('orders', { partitions: 1 })
+    const { node, tm } = await single()
     const acknowledged = ['0', '1', '2']
     for (const value of acknowledged) await tm.producer().send('orders', { value })
     const trouble = await inject(node.pid, 'fdatasync:error=EIO')
@@ -95,10 +101,7 @@ describe('E04 a disk that takes long', () => {
 
   it('of 200 ms a sync: what is sent at the same time shares it, and reading does not wait', async (context) => {
     if (!canTrace()) return context.skip(NEEDS)
-    const node = await place.node(join(await place.directory(), 'data'))
-    await node.start()
-    const tm = await place.connect(node.address)
-    await tm.admin.createTopic('orders', { partitions: 1 })
+    const { node, tm } = await single()
     await tm.producer().send('orders', { value: 'before' })
     const trouble = await inject(node.pid, 'fdatasync:delay_exit=200000')
     place.after(() => trouble.stop())

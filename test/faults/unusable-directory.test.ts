@@ -36,6 +36,18 @@ async function expectKept(node: NodeProcess): Promise<void> {
   await node.stop()
 }
 
+/** A node that has served a directory by the name of a link to it, and stopped. */
+async function servedByLink(): Promise<{ readonly node: NodeProcess; readonly real: string; readonly link: string }> {
+  const directory = await place.directory()
+  const real = join(directory, 'real')
+  const link = join(directory, 'link')
+  await mkdir(real)
+  await symlink(real, link)
+  const node = await place.node(link)
+  await serveOnce(node)
+  return { node, real, link }
+}
+
 describe('E14 a data directory', () => {
   it('on a file system that is read-only: an error that names it, exit code 1, nothing deleted, and all is well when it can be written again', async (context) => {
     const directory = await place.directory()
@@ -77,13 +89,7 @@ describe('E14 a data directory', () => {
   })
 
   it('that is a link to one is that one: it is served, and a second node by the other name is refused', async () => {
-    const directory = await place.directory()
-    const real = join(directory, 'real')
-    const link = join(directory, 'link')
-    await mkdir(real)
-    await symlink(real, link)
-    const node = await place.node(link)
-    await serveOnce(node)
+    const { node, real } = await servedByLink()
     await node.start()
     const second = await place.node(real)
     expect(await refusal(second)).toContain('DATA_DIR_LOCKED')
@@ -92,16 +98,10 @@ describe('E14 a data directory', () => {
   })
 
   it('that is a link to nothing: an error that names it, exit code 1; and what comes back in its place is served', async () => {
-    const directory = await place.directory()
-    const real = join(directory, 'real')
-    const link = join(directory, 'link')
-    await mkdir(real)
-    await symlink(real, link)
-    const node = await place.node(link)
-    await serveOnce(node)
-    await rename(real, join(directory, 'elsewhere'))
+    const { node, real, link } = await servedByLink()
+    await rename(real, `${real}.elsewhere`)
     expect(await refusal(node)).toContain(link)
-    await rename(join(directory, 'elsewhere'), real)
+    await rename(`${real}.elsewhere`, real)
     await expectKept(node)
   })
 

@@ -108,6 +108,17 @@ async function isrOf(tm: Tidemark, topic: string): Promise<number[]> {
   return (await tm.admin.describeTopic(topic)).partitions.map(({ isr }) => isr.length)
 }
 
+/** Stops a controller and starts it with an empty disk, as if nothing had happened: it is turned away. */
+async function loseDisk(node: TestNode): Promise<void> {
+  await node.stop()
+  node.wipe()
+  const refused = await node.start().then(
+    () => node.running?.failed,
+    (error: unknown) => error,
+  )
+  expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+}
+
 describe('three nodes', () => {
   it('form a cluster, put topics on all of them, and answer at any of them', async () => {
     const made = await clusterOf(3)
@@ -173,13 +184,7 @@ describe('three nodes', () => {
     await tm.admin.createTopic('orders', { partitions: 3 })
     await send(tm, 'orders', 0, 50)
     const wiped = made[2] as TestNode
-    await wiped.stop()
-    wiped.wipe()
-    const refused = await wiped.start().then(
-      () => wiped.running?.failed,
-      (error: unknown) => error,
-    )
-    expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await loseDisk(wiped)
     expect(await valuesIn(tm, 'orders')).toEqual(numbers(50))
     // What the error says to do: the same directory, which has been a voter's for a moment, joins.
     await wiped.stop()
@@ -198,13 +203,7 @@ describe('three nodes', () => {
     const wiped = made[2] as TestNode
     const tm = await client(...made)
     await tm.admin.createTopic('orders', { partitions: 3 })
-    await wiped.stop()
-    wiped.wipe()
-    const refused = await wiped.start().then(
-      () => wiped.running?.failed,
-      (error: unknown) => error,
-    )
-    expect(refused).toMatchObject({ code: 'DATA_DIR_INVALID' })
+    await loseDisk(wiped)
     await wiped.stop()
     wiped.settings = { join: made.slice(0, 2).map(({ port }) => ({ host: '127.0.0.1', port })) }
     await wiped.start()
