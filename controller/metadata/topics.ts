@@ -84,7 +84,6 @@ export const REPLICAS_USUAL = 3
 export const USUAL_MIN_ISR = 2
 
 /** The partitions one request adds: each entry is decided with those of the entries before it in place. */
-
 class Plan {
   readonly records: MetadataRecord[] = []
   readonly #brokers: readonly NodeMetadata[]
