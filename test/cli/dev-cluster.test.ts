@@ -57,10 +57,13 @@ it('dev --nodes says which process each node is, and, when one ends, the command
   const again = startCli(command.split(' '))
   try {
     await untilPrinted(again, /node\.started/)
-  } finally {
-    const stopped = Promise.all([ended, finished(again)])
+    const stopped = finished(again)
     again.kill('SIGTERM')
+    const { code, stderr } = await stopped
+    expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' })
+  } finally {
+    again.kill('SIGKILL')
     child.kill('SIGINT')
-    expect((await stopped)[1].code).toBe(0)
+    await ended
   }
 })
