@@ -1,5 +1,5 @@
 /** `tidemark dev`: a local node with everything on its defaults, and what to type next. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -41,7 +41,8 @@ async function dev(flags: DevFlags): Promise<void> {
   try {
     await start({ ...flags, dataDir }, 'is gone when it stops')
   } finally {
-    rmSync(dataDir, { recursive: true, force: true })
+    const { removeUnused } = await import('./temporary-data.ts')
+    await removeUnused(dataDir)
   }
 }
 

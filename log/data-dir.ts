@@ -11,7 +11,7 @@
 import { TidemarkError } from '../protocol/errors.ts'
 import { encodeUuid } from '../protocol/ids.ts'
 import { invariant } from '../runtime/invariant.ts'
-import type { DirectoryLock, Runtime } from '../runtime/runtime.ts'
+import type { DirectoryLock, Files, Runtime } from '../runtime/runtime.ts'
 import { BackgroundSync } from './background-sync.ts'
 import { guarded, inGroups, makeDurableDirectory } from './data-dir-files.ts'
 import { DirectoryHealth } from './directory-health.ts'
@@ -47,6 +47,11 @@ export interface DataDirOptions {
   readonly diskMinFreeBytes: number
   /** Something in a log is not as it was written. */
   readonly damaged?: (log: PartitionLog, error: TidemarkError) => void
+}
+
+/** Rejects with `ELOCKED` while a node uses the directory. */
+export function lockDataDir(files: Pick<Files, 'lock'>, path: string): Promise<DirectoryLock> {
+  return files.lock(`${path}/${LOCK_FILE}`)
 }
 
 export class DataDir {
@@ -88,7 +93,7 @@ export class DataDir {
     const { files } = options.runtime
     const lock = await guarded(path, async () => {
       await makeDurableDirectory(files, `${path}/${TOPICS_DIRECTORY}`)
-      return files.lock(`${path}/${LOCK_FILE}`)
+      return lockDataDir(files, path)
     })
     try {
       return await guarded(path, async () => {

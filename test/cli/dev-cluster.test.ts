@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
@@ -45,7 +48,7 @@ it('dev --nodes refuses a number that is none', async () => {
   expect(text).toContain('--nodes is 1 to 9, not 99')
 })
 
-it('dev --nodes says which process each node is, and, when one ends, the command that starts it again', async () => {
+it('dev --nodes says which process each node is, how to start one that ended again, and leaves that one its temporary directory', async () => {
   const child = startCli(['dev', '--nodes', '3', '--port', '0', '--temporary', '--set', 'auto_create_topics=false'])
   const ended = once(child, 'exit')
   const welcome = await untilPrinted(child, /said then\./)
@@ -57,10 +60,16 @@ it('dev --nodes says which process each node is, and, when one ends, the command
   const again = startCli(command.split(' '))
   try {
     await untilPrinted(again, /node\.started/)
+    const left = untilPrinted(child, /A node still runs on .*/)
+    child.kill('SIGINT')
+    const [, directory = ''] = /A node still runs on (.*): that stays/.exec(await left) ?? []
+    await ended
     const stopped = finished(again)
     again.kill('SIGTERM')
     const { code, stderr } = await stopped
     expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' })
+    expect(existsSync(join(directory, 'clean-shutdown'))).toBe(true)
+    await rm(dirname(directory), { recursive: true })
   } finally {
     again.kill('SIGKILL')
     child.kill('SIGINT')

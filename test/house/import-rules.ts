@@ -30,6 +30,9 @@ interface Narrowing {
   readonly why: string
 }
 
+/** Work on a data directory without a node. */
+const OFFLINE = /^cli\/(log|temporary-data)\.ts$/
+
 const SERVER_COMMANDS = /^cli\/(serve|dev|run-node|node-options|config)\.ts$/
 const IO_BUILTINS = /^node:(fs|fs\/promises|timers|timers\/promises|perf_hooks|child_process|worker_threads|os)$/
 const NETWORK_BUILTINS = /^node:(net|tls|http|http2|https|dgram|dns|dns\/promises)$/
@@ -60,11 +63,11 @@ const NARROWINGS: readonly Narrowing[] = [
   {
     from: /^cli\//,
     to: /^(broker|log)\//,
-    unless: ({ isDynamic, isTypeOnly }, path) => (isDynamic || isTypeOnly) && (SERVER_COMMANDS.test(path) || path === 'cli/log.ts'),
-    why: 'a command that only talks to a cluster must not load a server: only serve, dev and config reach broker/ and only cli/log.ts log/, by import()',
+    unless: ({ isDynamic, isTypeOnly }, path) => (isDynamic || isTypeOnly) && (SERVER_COMMANDS.test(path) || OFFLINE.test(path)),
+    why: 'a command that only talks to a cluster must not load a server: only serve, dev and config reach broker/ and only cli/log.ts and cli/temporary-data.ts log/, by import()',
   },
-  { from: /^cli\/(?!log\.ts)/, to: /^log\//, why: 'only cli/log.ts reads a log directly' },
-  { from: /^cli\/log\.ts/, to: /^broker\//, why: 'cli/log.ts works offline' },
+  { from: /^cli\/(?!(log|temporary-data)\.ts)/, to: /^log\//, why: 'only cli/log.ts and cli/temporary-data.ts touch a data directory' },
+  { from: OFFLINE, to: /^broker\//, why: 'what works on a data directory works offline' },
 ]
 
 export function checkImports(source: Source): Finding[] {
