@@ -44,6 +44,9 @@ const ANSWER_GRACE_MS = 5000
 /** After so long without an answer the metadata is looked at, again and again: the node may hang, and another one lead by now. */
 const SILENCE_MS = 500
 
+/** A node holds a request whole before it knows what is in it, and refuses one that is too large. A batch alone may be larger than this. */
+const REQUEST_BYTES_MAX = 4 * 1024 * 1024
+
 export class Sender {
   readonly #client: ClusterClient
   readonly #address: string
@@ -70,8 +73,23 @@ export class Sender {
     this.#events = parts.events
   }
 
-  /** Sends one batch of each of several partitions. */
+  /** Sends one batch of each of several partitions, in as many requests as they need. */
   send(sent: readonly SentBatch[]): void {
+    let from = 0
+    let bytes = 0
+    for (const [at, { batch }] of sent.entries()) {
+      const more = batch.bytes?.length ?? 0
+      if (at > from && bytes + more > REQUEST_BYTES_MAX) {
+        this.#sendOne(sent.slice(from, at))
+        from = at
+        bytes = 0
+      }
+      bytes += more
+    }
+    this.#sendOne(from === 0 ? sent : sent.slice(from))
+  }
+
+  #sendOne(sent: readonly SentBatch[]): void {
     const id = this.#nextId++
     this.#usedMs = this.#client.runtime.clock.monotonic()
     this.#open.set(id, { sent, sentMs: this.#usedMs })

@@ -207,6 +207,29 @@ describe('batches in flight', () => {
   })
 })
 
+describe('requests', () => {
+  it('hold batches of many partitions, and no more bytes than a node takes at once', async () => {
+    broker.createTopic('wide', 12, { maxMessageBytes: 2_000_000 })
+    const producer = tm.producer({ bufferBytes: '32MiB' })
+    const requests: number[] = []
+    broker.produceFault = (attempts) => {
+      requests.push(attempts.reduce((sum, { bytes }) => sum + bytes, 0))
+      return undefined
+    }
+    await producer.send(
+      'wide',
+      numbers(12).map((value, partition) => ({ value, partition })),
+    )
+    expect(requests).toHaveLength(1)
+    const value = Buffer.alloc(1_000_000)
+    await producer.send(
+      'wide',
+      numbers(12).map((_, partition) => ({ value, partition })),
+    )
+    expect(requests.slice(1).map((bytes) => Math.round(bytes / value.length))).toEqual([4, 4, 4])
+  })
+})
+
 describe('a buffer that the application uses again at once', () => {
   it.each([
     ['by the name of the topic', 't'],
