@@ -37,9 +37,8 @@ export interface WantedChange {
   /** What replicas said to have, in the present run of their nodes, counts no more. */
   readonly startsEpoch?: boolean
   /**
-   * Empties the ELR, unless it is all that is known of who has everything: with nobody in sync nothing was committed since they left. And counts as a
-   * change of the partition in any case: a leader that still knows the former minimum must not be told of a smaller ISR, in which it would commit by itself
-   * what those that the new minimum makes eligible do not have. Its proposals name the former epoch of the partition, and are refused.
+   * Counts as a change of the partition in any case: a leader that still knows the former minimum must not be told of a smaller ISR, in which it would commit
+   * by itself what those that the new minimum makes eligible do not have. Its proposals name the former epoch of the partition, and are refused.
    */
   readonly minIsrChanged?: boolean
   readonly election?: Election
@@ -84,7 +83,7 @@ export function changePartition(
   const draft = new PartitionDraft(topic, before, wanted)
   draft.releaseRetiring(nodes)
   draft.finishReassignment(nodes)
-  draft.chooseEligible(wanted.minIsrChanged ?? false)
+  draft.chooseEligible()
   draft.elect(wanted.election ?? 'keep', nodes)
   const value = draft.record(topic.topicId, partition, wanted.minIsrChanged ?? false)
   return value === undefined ? undefined : { record: { $case: 'partition', value } }
@@ -133,10 +132,13 @@ class PartitionDraft {
     this.#removing = []
   }
 
-  /** Who leaves an ISR that becomes too small stays complete: nothing more is committed without it. */
-  chooseEligible(forget: boolean): void {
+  /**
+   * Who leaves an ISR that becomes too small stays complete: nothing more is committed without it while the ISR is that small, whatever the minimum was
+   * before. Only a minimum that the ISR reaches lets the leader go on alone, and that empties the ELR.
+   */
+  chooseEligible(): void {
     const { isr, elr } = this.#before
-    if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas) || (forget && this.#isr.length > 0)) return
+    if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas)) return
     const complete = new Set([...elr, ...isr])
     this.#elr = this.#replicas.filter((id) => complete.has(id) && !this.#isr.includes(id) && !this.#distrusted.includes(id))
   }

@@ -133,11 +133,15 @@ describe('a change of min.insync.replicas', () => {
       }),
     )
 
-  it('empties the ELR while somebody is in sync (K35, rule 10)', () => {
+  it('empties the ELR when as many are in sync, and not before: nothing was committed since its members left (K35, rule 10)', () => {
     const image = fence(orders(3, { 'min.insync.replicas': '3' }), 3)
     expect(partitionOf(image)).toMatchObject({ isr: [1, 2], elr: [3] })
     for (const value of ['1', '2']) expect(partitionOf(set(image, value))).toMatchObject({ isr: [1, 2], elr: [] })
-    expect(partitionOf(set(fence(image, 2), '2'))).toMatchObject({ isr: [1], elr: [] })
+    const alone = fence(image, 2)
+    expect(partitionOf(set(alone, '1'))).toMatchObject({ isr: [1], elr: [] })
+    expect(partitionOf(set(alone, '2'))).toMatchObject({ isr: [1], elr: [2, 3] })
+    const raised = set(fence(set(image, '2'), 2), '3')
+    expect(partitionOf(raised), 'who left while two were enough is not known to have everything').toMatchObject({ isr: [1], elr: [2] })
     expect(partitionOf(set(image, '3'))).toBe(partitionOf(image))
   })
 

@@ -85,7 +85,8 @@ describe('eligible replicas', () => {
       [2],
       [],
     ],
-    ['the minimum changes', { minIsrChanged: true }, { isr: [1], elr: [2] }, 2, {}, [1], []],
+    ['the minimum changes to what is in sync', { minIsrChanged: true }, { isr: [1, 2], elr: [3] }, 2, {}, [1, 2], []],
+    ['the minimum changes to more than is in sync', { minIsrChanged: true }, { isr: [1], elr: [2] }, 2, {}, [1], [2]],
     [
       'the minimum changes and nobody is in sync',
       { minIsrChanged: true },

@@ -6,7 +6,7 @@ import { expect, it } from 'vitest'
 import type { Tidemark } from '../../../client/index.ts'
 import { healthOf, residentBytes, showFigures, usePlace } from '../support.ts'
 
-const PARTITIONS = Number(process.env['TIDEMARK_FAULTS_PARTITIONS'] ?? 300)
+const PARTITIONS = Number(process.env['TIDEMARK_FAULTS_PARTITIONS'] ?? 5000)
 const CLIENTS = 200
 /** How long the port refuses everybody before the node is started again, and what one client may ask for meanwhile: one attempt at once, one after each pause. */
 const REFUSING_MS = 3000

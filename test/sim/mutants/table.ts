@@ -94,8 +94,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'M11',
     what: 'the ELR is not emptied when enough are in sync again',
     file: 'controller/metadata/partition-change.ts',
-    find: 'if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas) || (forget && this.#isr.length > 0)) return',
-    replace: 'if (forget && this.#isr.length > 0) return',
+    find: '    if (this.#isr.length >= minIsrOf(this.#topic, this.#replicas)) return\n',
+    replace: '',
   },
   {
     id: 'M12',
