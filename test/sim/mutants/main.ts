@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { noteFigures } from '../../../scripts/figures.ts'
 import type { Mutant } from './mutant.ts'
 import { MUTANTS } from './table.ts'
 
@@ -51,6 +52,8 @@ else
   console.log(
     `${verdicts.length} mutants, ${verdicts.length - survivors.length} killed${survivors.length > 0 ? `; alive: ${survivors.map(({ mutant }) => mutant.id).join(', ')}` : ''}`,
   )
+const seconds = Math.round(verdicts.reduce((sum, verdict) => sum + verdict.seconds, 0))
+noteFigures('mutants', { mutants: verdicts.length, killed: verdicts.length - survivors.length, seconds })
 process.exitCode = survivors.length === 0 ? 0 : 1
 
 async function judge(mutant: Mutant): Promise<Verdict> {
