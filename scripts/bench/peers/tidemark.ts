@@ -17,6 +17,8 @@ export const tidemark: Peer = {
   version: () => VERSION,
   modes: () => Object.values(MODES),
   async prepare(directory, mode) {
+    // The other clients are loaded whole; this one loads what speaks to a server when it first does.
+    await import('../../../client/grpc-transport.ts')
     const port = await freePort()
     const program = join(root, 'dist/cli/tidemark.mjs')
     const args = ['serve', '--listen', `127.0.0.1:${port}`, '--data-dir', directory, '--log-level', 'warn']
