@@ -111,6 +111,8 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
       if (start >= 0) break
       return { kind: 'more', position: position + at, neededBytes: step.neededBytes, nextOffset }
     }
+    // Nor is a batch where another is expected: who asks for that one will hear of it.
+    if (start >= 0 && readBaseOffset(chunk, at) > Math.max(nextOffset, wanted.sparseBelow)) break
     const lastOffset = readLastOffset(chunk, at)
     if (lastOffset >= wanted.endOffset) {
       unwantedOffset = readBaseOffset(chunk, at)

@@ -155,15 +155,22 @@ describe('a log with gaps', () => {
 })
 
 describe('a log that is not compacted', () => {
-  it('has no gaps, and one that appears is damage', async () => {
+  it.each([
+    ['first', 0],
+    ['last of a segment, which is read along with those before', 2],
+  ])('has no gaps, and one that appears is damage: at the %s', async (_which, at) => {
     const world = createWorld()
     const dir = await openDir(world)
     const log = await openOrders(dir, compactedConfig({ cleanupPolicy: 'delete', segmentBytes: 4096 }))
     for (let n = 0; n < 3; n++) await put(log, `${n}${BIG}`)
     expect(await log.compactor.need(3)).toBeUndefined()
+    await roll(log, world)
+    for (let n = 3; n < 6; n++) await put(log, `${n}${BIG}`)
     await dir.close()
     // The offset of a batch lies outside its checksum.
-    await flipBit(world.files, `${PARTITION}/00000000000000000000.log`, 6)
+    const path = `${PARTITION}/00000000000000000000.log`
+    const { length } = await readWhole(world.files, path)
+    await flipBit(world.files, path, (length / 3) * at + 7)
     const again = await openOrders(await openDir(world), compactedConfig({ cleanupPolicy: 'delete' }))
     await expect(contentOf(again, 0)).rejects.toMatchObject({ code: 'CORRUPT_LOG' })
   })

@@ -96,7 +96,8 @@ async function judgeByTests(mutant: Mutant): Promise<{ killedBy: string; how: st
 
 function run({ id }: Mutant, args: readonly string[]): Promise<{ readonly code: number | undefined; readonly output: string }> {
   const child = spawn(process.execPath, args, {
-    env: { ...process.env, TIDEMARK_MUTANT: id },
+    // What mistakes bring about is no figure of a suite.
+    env: { ...process.env, TIDEMARK_MUTANT: id, TIDEMARK_FIGURES: '' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
