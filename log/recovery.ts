@@ -144,7 +144,8 @@ async function recoverTail(
     if (!isVouched && !follows(segment.baseOffset, endOffset, sparseBelow))
       throw damaged(`${segment.path} begins where offset ${endOffset} is expected`)
     const isLast = later.every((one) => one.sizeBytes === 0)
-    const place = { from: isVouched ? vouched.sizeBytes : 0, nextOffset: endOffset, isLast, sparseBelow }
+    const endsAt = isLast ? Number.POSITIVE_INFINITY : (later[0] as Segment).baseOffset
+    const place = { from: isVouched ? vouched.sizeBytes : 0, nextOffset: endOffset, endsAt, sparseBelow }
     const tail = await recoverSegment(segment, place, replay, options)
     isDirty ||= tail.isChanged || !isVouched
     endOffset = tail.endOffset
@@ -158,15 +159,16 @@ async function recoverTail(
 interface Place {
   readonly from: number
   readonly nextOffset: number
-  readonly isLast: boolean
+  /** Where the segment after it begins: this one ended there when that was begun. What lies behind comes of a cut of which the disk lost track. Infinity: it is the last. */
+  readonly endsAt: number
   /** Below, offsets may be missing. */
   readonly sparseBelow: number
 }
 
-/** Walks one segment from `from` on, where `nextOffset` is expected; cuts it at the first damage if it is the last, refuses it if not. */
+/** Walks one segment from `from` on, where `nextOffset` is expected; cuts it where it ends, or at the first damage if it is the last; refuses it if it is not. */
 async function recoverSegment(
   segment: Segment,
-  { from, nextOffset, isLast, sparseBelow }: Place,
+  { from, nextOffset, endsAt, sparseBelow }: Place,
   replay: Replay,
   options: RecoveryOptions,
 ): Promise<{ endOffset: number; isChanged: boolean }> {
@@ -176,7 +178,10 @@ async function recoverSegment(
   await takeUpIndexes(segment, nextOffset, options.indexIntervalBytes)
   let expected = nextOffset
   let gap: Damage | undefined
+  let isPastEnd = false
   const end = await segment.scan({ from, to: fileBytes, firstOffset: nextOffset, checkCrc: true }, (batch, position) => {
+    isPastEnd = expected >= endsAt
+    if (isPastEnd) return false
     if (!follows(readBaseOffset(batch), expected, sparseBelow)) {
       gap = { position, what: `offset ${readBaseOffset(batch)} follows ${expected - 1}` }
       return false
@@ -187,22 +192,22 @@ async function recoverSegment(
     return true
   })
   const damage = end.damage ?? gap
-  if (damage !== undefined && !isLast)
+  if (damage !== undefined && endsAt !== Number.POSITIVE_INFINITY && expected < endsAt)
     throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
   // The records may have been acknowledged by the version that knows them.
   if (damage?.isOtherFormat === true)
     throw damaged(
       `${segment.path} at byte ${damage.position}: ${damage.what}, and whole: another version of tidemark wrote this. Start that one`,
     )
-  if (damage !== undefined)
+  if (damage !== undefined || isPastEnd)
     options.log.warn('segment.tail-cut', {
       path: segment.path,
       position: end.position,
       cutBytes: fileBytes - end.position,
-      reason: damage.what,
+      reason: damage?.what ?? `the next segment begins at offset ${endsAt}`,
     })
   await makeTailDurable(segment, from, end.position, fileBytes)
-  if (!isLast) await segment.writeIndexes()
+  if (endsAt !== Number.POSITIVE_INFINITY) await segment.writeIndexes()
   return { endOffset: expected, isChanged: true }
 }
 

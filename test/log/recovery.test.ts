@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { verifyPartition } from '../../log/verify.ts'
 import { readBatchSize } from '../../protocol/batch-header.ts'
+import { roll } from './compaction-support.ts'
 import {
   batchOf,
   contentOf,
@@ -37,6 +38,28 @@ async function reopen(world: TestWorld) {
 const sizeOf = async (world: TestWorld, path: string): Promise<number> => (await world.files.stat(path))?.sizeBytes ?? -1
 
 describe('the tail beyond the checkpoint', () => {
+  it('ends, of a segment with one behind it, where that begins: the disk may give back what was cut off before', async () => {
+    const world = createWorld()
+    const dir = await openDir(world)
+    const log = await openOrders(dir)
+    for (let i = 0; i < 3; i++) await put(log, `${i}`)
+    const uncut = await readWhole(world.files, FIRST)
+    const { log: shorter } = await dir.truncateLog(log, 2)
+    const checkpoint = await readWhole(world.files, `${PARTITION}/checkpoint.json`)
+    await roll(shorter, world)
+    await put(shorter, 'other')
+    const after = crashed(world)
+    await overwrite(after.files, FIRST, uncut)
+    await overwrite(after.files, `${PARTITION}/checkpoint.json`, checkpoint)
+    const { log: again } = await reopen(after)
+    expect(await contentOf(again)).toEqual([
+      [0, '0'],
+      [1, '1'],
+      [2, 'other'],
+    ])
+    expect(await sizeOf(after, FIRST)).toBeLessThan(uncut.length)
+  })
+
   it('E15 is refused and left as it is where another version wrote whole batches of another format, and its checking says so', async () => {
     const world = await filled(3, false)
     const secondAt = readBatchSize(await readWhole(world.files, FIRST))
