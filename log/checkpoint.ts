@@ -7,7 +7,7 @@
  * every `jsonFile`.
  */
 import { TidemarkError } from '../protocol/errors.ts'
-import { jsonFile, parseJsonFile } from './data-dir-files.ts'
+import { jsonFile, parseJsonFile, whyUnreadable } from './data-dir-files.ts'
 import type { SegmentId } from './file-names.ts'
 
 export interface SegmentMark extends SegmentId {
@@ -63,7 +63,7 @@ export function parseCheckpoint(content: Buffer, path: string): Checkpoint {
   if (!isSound) {
     throw new TidemarkError(
       'CORRUPT_LOG',
-      `${path} is damaged, or of another version. Put it back from a backup, or move it away: then the whole log is checked at the next start, deleted records may come back, and what follows a damaged batch is lost`,
+      `${path} ${whyUnreadable(content)}. Put it back from a backup, or move it away: then the whole log is checked at the next start, deleted records may come back, and what follows a damaged batch is lost`,
     )
   }
   return { logStartOffset, recoveryOffset, activeSinceMs, segments: segments as SegmentMark[], compaction }

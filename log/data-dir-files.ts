@@ -37,6 +37,8 @@ function parentOf(path: string): string {
 
 const VERSION = 2
 const VERSION_WITHOUT_CRC = 1
+/** The version comes first. */
+const VERSION_AT_MOST = 32
 
 /**
  * A file that holds one object. A bit that flips in it must not make another object of it: the last field is a CRC-32C of the text
@@ -59,6 +61,14 @@ export function parseJsonFile(content: Buffer): Record<string, unknown> | undefi
   const { crc, ...sealed } = value as Record<string, unknown>
   const isSound = sealed.version === VERSION ? crc === checksumOf(sealed) : sealed.version === VERSION_WITHOUT_CRC && crc === undefined
   return isSound ? sealed : undefined
+}
+
+/** What to say of content that `parseJsonFile` does not take, or whose fields cannot be right. */
+export function whyUnreadable(content: Buffer): string {
+  const version = /^\{"version":(\d{1,9}),/.exec(content.subarray(0, VERSION_AT_MOST).toString('latin1'))?.[1]
+  if (version !== undefined && Number(version) > VERSION)
+    return `says that it is of version ${version}, this tidemark reads up to ${VERSION}: it is of a newer one, or damaged`
+  return 'is damaged, or of another version'
 }
 
 function checksumOf(fields: object): number {

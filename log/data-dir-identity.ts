@@ -3,7 +3,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import { isUuid } from '../protocol/ids.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
 import type { Files } from '../runtime/runtime.ts'
-import { jsonFile, parseJsonFile } from './data-dir-files.ts'
+import { jsonFile, parseJsonFile, whyUnreadable } from './data-dir-files.ts'
 
 const IDENTITY_FILE = 'meta.properties.json'
 const CLEAN_SHUTDOWN_FILE = 'clean-shutdown'
@@ -34,7 +34,7 @@ export async function readIdentity(files: Files, directory: string): Promise<Dat
     typeof starts === 'number' &&
     Number.isSafeInteger(starts) &&
     typeof imageOf === 'string'
-  if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} is damaged, or of another version`)
+  if (!isSound) throw new TidemarkError('DATA_DIR_INVALID', `${path} ${whyUnreadable(content)}`)
   return { clusterId, nodeId, directoryId, starts, imageOf }
 }
 

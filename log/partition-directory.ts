@@ -2,7 +2,7 @@
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files, Log } from '../runtime/runtime.ts'
 import { readSmallFile, writeFileAtomic } from '../runtime/atomic-file.ts'
-import { inGroups, jsonFile, parseJsonFile } from './data-dir-files.ts'
+import { inGroups, jsonFile, parseJsonFile, whyUnreadable } from './data-dir-files.ts'
 import { asideName, DELETED_SUFFIX, LOG_SUFFIX, PARTITION_FILE, STRAY_SUFFIX } from './file-names.ts'
 import { damaged } from './segment-files.ts'
 
@@ -48,7 +48,7 @@ export async function readPartitionFile(files: Files, directory: string): Promis
   if (content === undefined) return undefined
   const { topic, partition, topicId } = parseJsonFile(content) ?? {}
   if (typeof topic !== 'string' || typeof partition !== 'number' || typeof topicId !== 'string')
-    throw damaged(`${path}, which says whose the directory is, is damaged or of another version`)
+    throw damaged(`${path}, which says whose the directory is, ${whyUnreadable(content)}`)
   return { topic, partition, topicId }
 }
 

@@ -91,7 +91,9 @@ describe('E15 a node whose directory was left by a newer version', () => {
     // But for the lock, an empty file by another name at every start.
     const left = async (): Promise<object[]> => [...(await digestsOf(dataDir))].filter(([path]) => !/lock\.\d+$/.test(path))
     const before = await left()
-    expect(await refusal(node)).toContain('of another version [DATA_DIR_INVALID]')
+    expect(await refusal(node)).toContain(
+      'says that it is of version 9, this tidemark reads up to 2: it is of a newer one, or damaged [DATA_DIR_INVALID]',
+    )
     expect(await left()).toEqual(before)
   })
 
