@@ -8,10 +8,10 @@
  * had it in memory. Recovering twice gives the same log.
  */
 import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/batch-header.ts'
-import { invariant } from '../runtime/invariant.ts'
 import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
+import { batchChunks, type PlacedBatch } from './batch-chunks.ts'
 import type { Damage } from './batch-walk.ts'
 import { checkBegin, checkEnd } from './checkpoint-claims.ts'
 import type { Checkpoint, CompactionState } from './checkpoint.ts'
@@ -22,9 +22,6 @@ import { ProducerState } from './producer-state.ts'
 import type { Segment, SegmentParts } from './segment.ts'
 import { damaged, findSegments, follows, readCheckpoint, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
-
-/** Of the tail, at a time. */
-const REWRITE_CHUNK_BYTES = 1024 * 1024
 
 export interface RecoveredLog {
   /** In order of offset, the last is active; empty for a new partition. */
@@ -176,6 +173,7 @@ async function recoverSegment(
   segment.sizeBytes = from
   if (from === fileBytes) return { endOffset: nextOffset, isChanged: false }
   await takeUpIndexes(segment, nextOffset, options.indexIntervalBytes)
+  await writeAgain(segment, from, fileBytes, nextOffset)
   let expected = nextOffset
   let gap: Damage | undefined
   let isPastEnd = false
@@ -206,7 +204,7 @@ async function recoverSegment(
       cutBytes: fileBytes - end.position,
       reason: damage?.what ?? `the next segment begins at offset ${endsAt}`,
     })
-  await makeTailDurable(segment, from, end.position, fileBytes)
+  await makeTailDurable(segment, end.position, fileBytes)
   if (endsAt !== Number.POSITIVE_INFINITY) await segment.writeIndexes()
   return { endOffset: expected, isChanged: true }
 }
@@ -221,22 +219,30 @@ export async function takeUpIndexes(segment: Segment, endOffset: number, interva
 }
 
 /**
- * Writes what is left beyond the checkpoint once more, the same bytes in the same place, and syncs it. To sync alone would not do: where a sync
- * failed before, the kernel takes what it could not write for written.
+ * Writes what is whole beyond the checkpoint once more, the same bytes in the same place. To sync alone would not do: where a sync failed before, the
+ * kernel takes what it could not write for written, and may let go of it at any time. So each byte is written as it was when its checksum was right.
  */
-async function makeTailDurable(segment: Segment, from: number, endPosition: number, fileBytes: number): Promise<void> {
+async function writeAgain(segment: Segment, from: number, to: number, firstOffset: number): Promise<void> {
   const lease = await segment.leaseLog()
   try {
     const { handle } = lease
-    if (endPosition < fileBytes) await handle.truncate(endPosition)
-    const chunk = Buffer.allocUnsafe(Math.min(REWRITE_CHUNK_BYTES, endPosition - from))
-    for (let position = from; position < endPosition; ) {
-      const count = await handle.read(chunk, 0, Math.min(chunk.length, endPosition - position), position)
-      invariant(count > 0, 'what was walked is there')
-      await handle.write([chunk.subarray(0, count)], position)
-      position += count
+    for await (const batches of batchChunks(handle, { from, to, firstOffset, checkCrc: true })) {
+      // They lie back to back in one buffer.
+      const [{ batch, position }, last] = [batches[0], batches.at(-1)] as [PlacedBatch, PlacedBatch]
+      const bytes = last.position + last.batch.length - position
+      await handle.write([Buffer.from(batch.buffer, batch.byteOffset, bytes)], position)
     }
-    await handle.datasync()
+  } finally {
+    lease.release()
+  }
+}
+
+/** Cuts the segment at `endPosition`, and syncs what was written again. */
+async function makeTailDurable(segment: Segment, endPosition: number, fileBytes: number): Promise<void> {
+  const lease = await segment.leaseLog()
+  try {
+    if (endPosition < fileBytes) await lease.handle.truncate(endPosition)
+    await lease.handle.datasync()
   } finally {
     lease.release()
   }

@@ -80,6 +80,30 @@ describe('the tail beyond the checkpoint', () => {
     expect(log.logEndOffset).toBe(1)
   })
 
+  it('is written again as it was when its checksums were right, though the kernel lets go of it meanwhile', async () => {
+    const world = await filled(3, false)
+    const { files } = world
+    const open = files.open.bind(files)
+    let isGone = false
+    files.open = async (path, mode) => {
+      const handle = await open(path, mode)
+      if (path !== FIRST) return handle
+      const read = handle.read.bind(handle)
+      handle.read = async (...range) => {
+        const count = await read(...range)
+        if (!isGone) {
+          isGone = true
+          await overwrite(files, FIRST, Buffer.alloc(await sizeOf(world, FIRST)))
+        }
+        return count
+      }
+      return handle
+    }
+    const { log } = await reopen(world)
+    expect(isGone).toBe(true)
+    expect((await contentOf(log)).map(([, value]) => value[0])).toEqual(['0', '1', '2'])
+  })
+
   it('is kept as far as it is whole, and appending goes on behind it', async () => {
     const world = await filled(3, false)
     const { log } = await reopen(world)
