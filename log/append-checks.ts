@@ -17,7 +17,7 @@ import { compressionOfNumber, DECOMPRESSED_BYTES_MAX_DEFAULT, loadCodec, loadedC
 import { TidemarkError } from '../protocol/errors.ts'
 import { isCompacted, type TopicConfig } from '../protocol/topic-config.ts'
 import type { ProducerBatch } from './producer-state.ts'
-import { follows } from './segment-files.ts'
+import { follows } from './batch-walk.ts'
 
 /** How long a codec takes to be loaded, more or less. */
 const CODEC_LOADED_MS = 20

@@ -62,6 +62,11 @@ export function stepAt(chunk: Buffer, at: number, fileBytesLeft: number, nextOff
   }
 }
 
+/** Whether a batch may begin at `offset` where `expected` is the next one: below `sparseBelow` offsets may be missing. */
+export function follows(offset: number, expected: number, sparseBelow: number): boolean {
+  return offset === expected || (offset > expected && offset <= sparseBelow)
+}
+
 /** What a reader wants. */
 export interface Wanted {
   /** The first batch is the one that holds it, or the next where it is missing. */
@@ -112,7 +117,7 @@ export function cutBatches(chunk: Buffer, position: number, fileBytes: number, f
       return { kind: 'more', position: position + at, neededBytes: step.neededBytes, nextOffset }
     }
     // Nor is a batch where another is expected: who asks for that one will hear of it.
-    if (start >= 0 && readBaseOffset(chunk, at) > Math.max(nextOffset, wanted.sparseBelow)) break
+    if (start >= 0 && !follows(readBaseOffset(chunk, at), nextOffset, wanted.sparseBelow)) break
     const lastOffset = readLastOffset(chunk, at)
     if (lastOffset >= wanted.endOffset) {
       unwantedOffset = readBaseOffset(chunk, at)

@@ -10,7 +10,8 @@ import type { Checkpoint } from './checkpoint.ts'
 import { OFFSET_INDEX_SUFFIX } from './file-names.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { RELATIVE_OFFSET_MAX, Segment, type SegmentParts } from './segment.ts'
-import { damaged, follows } from './segment-files.ts'
+import { follows } from './batch-walk.ts'
+import { damaged } from './segment-files.ts'
 
 /** Throws `CORRUPT_LOG` when the log does not begin where the checkpoint says: seen without reading anything. */
 export function checkBegin(directory: string, { logStartOffset, recoveryOffset, segments, compaction }: Checkpoint): void {

@@ -11,8 +11,8 @@ import { readBaseOffset, readLastOffset, readLeaderEpoch } from '../protocol/bat
 import type { Log } from '../runtime/runtime.ts'
 import { producerOf } from './append-checks.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
-import { batchChunks, type PlacedBatch } from './batch-chunks.ts'
-import type { Damage } from './batch-walk.ts'
+import type { PlacedBatch } from './batch-chunks.ts'
+import { type Damage, follows } from './batch-walk.ts'
 import { checkBegin, checkEnd } from './checkpoint-claims.ts'
 import type { Checkpoint, CompactionState } from './checkpoint.ts'
 import { LEADER_EPOCHS_FILE, offsetName, SNAPSHOT_SUFFIX } from './file-names.ts'
@@ -20,7 +20,7 @@ import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { ProducerState } from './producer-state.ts'
 import type { Segment, SegmentParts } from './segment.ts'
-import { damaged, findSegments, follows, readCheckpoint, withoutCheckpoint } from './segment-files.ts'
+import { damaged, findSegments, readCheckpoint, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
 
 export interface RecoveredLog {
@@ -141,7 +141,7 @@ async function recoverTail(
     if (!isVouched && !follows(segment.baseOffset, endOffset, sparseBelow))
       throw damaged(`${segment.path} begins where offset ${endOffset} is expected`)
     const isLast = later.every((one) => one.sizeBytes === 0)
-    const endsAt = isLast ? Number.POSITIVE_INFINITY : (later[0] as Segment).baseOffset
+    const endsAt = isLast ? undefined : later[0]?.baseOffset
     const place = { from: isVouched ? vouched.sizeBytes : 0, nextOffset: endOffset, endsAt, sparseBelow }
     const tail = await recoverSegment(segment, place, replay, options)
     isDirty ||= tail.isChanged || !isVouched
@@ -156,8 +156,8 @@ async function recoverTail(
 interface Place {
   readonly from: number
   readonly nextOffset: number
-  /** Where the segment after it begins: this one ended there when that was begun. What lies behind comes of a cut of which the disk lost track. Infinity: it is the last. */
-  readonly endsAt: number
+  /** Where the segment after it begins: this one ended there when that was begun. What lies behind comes of a cut of which the disk lost track. Undefined: it is the last. */
+  readonly endsAt: number | undefined
   /** Below, offsets may be missing. */
   readonly sparseBelow: number
 }
@@ -173,39 +173,39 @@ async function recoverSegment(
   segment.sizeBytes = from
   if (from === fileBytes) return { endOffset: nextOffset, isChanged: false }
   await takeUpIndexes(segment, nextOffset, options.indexIntervalBytes)
-  await writeAgain(segment, from, fileBytes, nextOffset)
   let expected = nextOffset
-  let gap: Damage | undefined
-  let isPastEnd = false
-  const end = await segment.scan({ from, to: fileBytes, firstOffset: nextOffset, checkCrc: true }, (batch, position) => {
-    isPastEnd = expected >= endsAt
-    if (isPastEnd) return false
-    if (!follows(readBaseOffset(batch), expected, sparseBelow)) {
-      gap = { position, what: `offset ${readBaseOffset(batch)} follows ${expected - 1}` }
-      return false
-    }
-    expected = readLastOffset(batch) + 1
-    replay.apply(batch)
-    segment.noteBatch(batch, position, options.indexIntervalBytes, options.nowMs)
-    return true
-  })
-  const damage = end.damage ?? gap
-  if (damage !== undefined && endsAt !== Number.POSITIVE_INFINITY && expected < endsAt)
+  let objection: Damage | undefined
+  const end = await segment.scan(
+    { from, to: fileBytes, firstOffset: nextOffset, checkCrc: true },
+    (batch, position) => {
+      const offset = readBaseOffset(batch)
+      if (expected === endsAt) objection = { position, what: `the next segment begins at offset ${endsAt}` }
+      else if (!follows(offset, expected, sparseBelow)) objection = { position, what: `offset ${offset} follows ${expected - 1}` }
+      if (objection !== undefined) return false
+      expected = readLastOffset(batch) + 1
+      replay.apply(batch)
+      segment.noteBatch(batch, position, options.indexIntervalBytes, options.nowMs)
+      return true
+    },
+    (batches) => writeAgain(segment, batches),
+  )
+  const damage = end.damage ?? objection
+  if (damage !== undefined && endsAt !== undefined && expected !== endsAt)
     throw damaged(`${segment.path} at byte ${damage.position}: ${damage.what}, and a later segment exists`)
   // The records may have been acknowledged by the version that knows them.
   if (damage?.isOtherFormat === true)
     throw damaged(
       `${segment.path} at byte ${damage.position}: ${damage.what}, and whole: another version of tidemark wrote this. Start that one`,
     )
-  if (damage !== undefined || isPastEnd)
+  if (damage !== undefined)
     options.log.warn('segment.tail-cut', {
       path: segment.path,
       position: end.position,
       cutBytes: fileBytes - end.position,
-      reason: damage?.what ?? `the next segment begins at offset ${endsAt}`,
+      reason: damage.what,
     })
   await makeTailDurable(segment, end.position, fileBytes)
-  if (endsAt !== Number.POSITIVE_INFINITY) await segment.writeIndexes()
+  if (endsAt !== undefined) await segment.writeIndexes()
   return { endOffset: expected, isChanged: true }
 }
 
@@ -219,19 +219,17 @@ export async function takeUpIndexes(segment: Segment, endOffset: number, interva
 }
 
 /**
- * Writes what is whole beyond the checkpoint once more, the same bytes in the same place. To sync alone would not do: where a sync failed before, the
- * kernel takes what it could not write for written, and may let go of it at any time. So each byte is written as it was when its checksum was right.
+ * Writes batches once more, the same bytes in the same place. To sync alone would not do: where a sync failed before, the kernel takes what it could not
+ * write for written, and may let go of it at any time. So what is written is what was checked, not what a second look finds.
  */
-async function writeAgain(segment: Segment, from: number, to: number, firstOffset: number): Promise<void> {
+async function writeAgain(segment: Segment, batches: readonly PlacedBatch[]): Promise<void> {
+  const [first, last] = [batches[0], batches.at(-1)]
+  if (first === undefined || last === undefined) return
   const lease = await segment.leaseLog()
   try {
-    const { handle } = lease
-    for await (const batches of batchChunks(handle, { from, to, firstOffset, checkCrc: true })) {
-      // They lie back to back in one buffer.
-      const [{ batch, position }, last] = [batches[0], batches.at(-1)] as [PlacedBatch, PlacedBatch]
-      const bytes = last.position + last.batch.length - position
-      await handle.write([Buffer.from(batch.buffer, batch.byteOffset, bytes)], position)
-    }
+    // They lie back to back in one buffer.
+    const bytes = last.position + last.batch.length - first.position
+    await lease.handle.write([Buffer.from(first.batch.buffer, first.batch.byteOffset, bytes)], first.position)
   } finally {
     lease.release()
   }

@@ -9,7 +9,7 @@ import { TidemarkError } from '../protocol/errors.ts'
 import type { Damage } from './batch-walk.ts'
 import type { LeaderEpochs } from './leader-epochs.ts'
 import type { Segment } from './segment.ts'
-import { follows } from './segment-files.ts'
+import { follows } from './batch-walk.ts'
 
 /** Where in a log to go on. */
 export interface ScrubPlace {

@@ -77,11 +77,6 @@ export async function findSegments(
   return { segments, strays: names.filter((name) => isStray(name, chosen)).map((name) => `${directory}/${name}`) }
 }
 
-/** Whether a batch may begin at `offset` where `expected` is the next one: below `sparseBelow` offsets may be missing. */
-export function follows(offset: number, expected: number, sparseBelow: number): boolean {
-  return offset === expected || (offset > expected && offset <= sparseBelow)
-}
-
 export function damaged(what: string): TidemarkError {
   return new TidemarkError(
     'CORRUPT_LOG',

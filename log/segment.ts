@@ -9,7 +9,7 @@ import { BATCH_HEADER_BYTES, readLastOffset, readMaxTimestamp } from '../protoco
 import { TidemarkError } from '../protocol/errors.ts'
 import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile, replaceFile } from '../runtime/atomic-file.ts'
-import { batchChunks, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
+import { batchChunks, type PlacedBatch, readChunk, type ScanEnd, type ScanRange } from './batch-chunks.ts'
 import { cutBatches, type Damage, type Found, type Wanted } from './batch-walk.ts'
 import type { SegmentMark } from './checkpoint.ts'
 import { allOf } from './data-dir-files.ts'
@@ -196,14 +196,17 @@ export class Segment {
     return this.read(wanted, intervalBytes)
   }
 
-  /** Walks the batches of a part of the file. Stops at the first that cannot be right. */
-  async scan(range: ScanRange, visit: BatchVisitor): Promise<ScanEnd> {
+  /** Walks the batches of a part of the file. Stops at the first that cannot be right, or that `visit` refuses. `taken` is given the others, a chunk at a time. */
+  async scan(range: ScanRange, visit: BatchVisitor, taken?: (batches: readonly PlacedBatch[]) => Promise<void>): Promise<ScanEnd> {
     const lease = await this.#parts.pool.lease(this.path)
     try {
       const chunks = batchChunks(lease.handle, range)
       for (let chunk = await chunks.next(); ; chunk = await chunks.next()) {
         if (chunk.done) return chunk.value
-        for (const { batch, position } of chunk.value) if (visit(batch, position) === false) return { position, damage: undefined }
+        const at = chunk.value.findIndex(({ batch, position }) => visit(batch, position) === false)
+        const refused = chunk.value[at]
+        await taken?.(refused === undefined ? chunk.value : chunk.value.slice(0, at))
+        if (refused !== undefined) return { position: refused.position, damage: undefined }
       }
     } finally {
       lease.release()

@@ -6,6 +6,7 @@
  */
 import type { Files } from '../runtime/runtime.ts'
 import { readSmallFile } from '../runtime/atomic-file.ts'
+import { follows } from './batch-walk.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { dumpSegment } from './dump.ts'
 import {
@@ -25,7 +26,7 @@ import { LeaderEpochs } from './leader-epochs.ts'
 import { OffsetIndex } from './offset-index.ts'
 import { readPartitionFile } from './partition-directory.ts'
 import { ProducerState } from './producer-state.ts'
-import { chooseSegments, follows, isStray, withoutCheckpoint } from './segment-files.ts'
+import { chooseSegments, isStray, withoutCheckpoint } from './segment-files.ts'
 import { TimeIndex } from './time-index.ts'
 
 export interface Finding {

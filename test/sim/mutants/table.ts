@@ -200,7 +200,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'M25',
     what: 'damage before the end of a log ends it in silence',
     file: 'log/recovery.ts',
-    find: '  if (damage !== undefined && endsAt !== Number.POSITIVE_INFINITY && expected < endsAt)\n',
+    find: '  if (damage !== undefined && endsAt !== undefined && expected !== endsAt)\n',
     replace: '  if (damage !== undefined && from < 0)\n',
     tests: ['test/log'],
   },
