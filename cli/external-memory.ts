@@ -13,8 +13,8 @@ export function countBuffersApart(): void {
   const require = createRequire(import.meta.url)
   const v8 = require('node:v8') as typeof import('node:v8')
   const { totalmem } = require('node:os') as typeof import('node:os')
-  // Of the control group; 0, or more than there is, where there is no such limit.
-  const allowedBytes = process.constrainedMemory() || totalmem()
+  // Of the control group: 0, or more than there is, where it has no limit.
+  const allowedBytes = process.constrainedMemory() || Number.POSITIVE_INFINITY
   if (Math.min(allowedBytes, totalmem()) < MEMORY_MIN_BYTES) return
   v8.setFlagsFromString('--external-memory-accounted-in-global-limit')
 }

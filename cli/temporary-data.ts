@@ -1,10 +1,12 @@
 /** What `dev --temporary` leaves behind: nothing, unless a node that was started again by hand still writes there. */
+import { existsSync } from 'node:fs'
 import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { nodeFiles } from '../runtime/node-files.ts'
 
 /** Removes the directory, whose entries belong to one node or are the data directories of several; those in use stay, and that is said. */
 export async function removeUnused(directory: string): Promise<void> {
+  if (!existsSync(directory)) return
   const names = await readdir(directory)
   const used = await Promise.all(names.filter((name) => name.startsWith('node-')).map((name) => unlessUsed(join(directory, name))))
   const staying = used.filter((path) => path !== undefined)

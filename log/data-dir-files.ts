@@ -37,8 +37,6 @@ function parentOf(path: string): string {
 
 const VERSION = 2
 const VERSION_WITHOUT_CRC = 1
-/** The version comes first. */
-const VERSION_AT_MOST = 32
 
 /**
  * A file that holds one object. A bit that flips in it must not make another object of it: the last field is a CRC-32C of the text
@@ -65,7 +63,7 @@ export function parseJsonFile(content: Buffer): Record<string, unknown> | undefi
 
 /** What to say of content that `parseJsonFile` does not take, or whose fields cannot be right. */
 export function whyUnreadable(content: Buffer): string {
-  const version = /^\{"version":(\d{1,9}),/.exec(content.subarray(0, VERSION_AT_MOST).toString('latin1'))?.[1]
+  const version = /^\{"version":(\d{1,9}),/.exec(content.toString('latin1'))?.[1]
   if (version !== undefined && Number(version) > VERSION)
     return `says that it is of version ${version}, this tidemark reads up to ${VERSION}: it is of a newer one, or damaged`
   return 'is damaged, or of another version'

@@ -156,9 +156,9 @@ describe('a log with gaps', () => {
 
 describe('a log that is not compacted', () => {
   it.each([
-    ['first', 0],
-    ['last of a segment, which is read along with those before', 2],
-  ])('has no gaps, and one that appears is damage: at the %s', async (_which, at) => {
+    ['first', 0, 6],
+    ['last of a segment, which is read along with those before', 2, 7],
+  ])('has no gaps, and one that appears is damage: at the %s', async (_which, at, byte) => {
     const world = createWorld()
     const dir = await openDir(world)
     const log = await openOrders(dir, compactedConfig({ cleanupPolicy: 'delete', segmentBytes: 4096 }))
@@ -170,7 +170,7 @@ describe('a log that is not compacted', () => {
     // The offset of a batch lies outside its checksum.
     const path = `${PARTITION}/00000000000000000000.log`
     const { length } = await readWhole(world.files, path)
-    await flipBit(world.files, path, (length / 3) * at + 7)
+    await flipBit(world.files, path, (length / 3) * at + byte)
     const again = await openOrders(await openDir(world), compactedConfig({ cleanupPolicy: 'delete' }))
     await expect(contentOf(again, 0)).rejects.toMatchObject({ code: 'CORRUPT_LOG' })
   })
